@@ -87,6 +87,44 @@ class MissingExtra(OtelEventsError, ImportError):
         self.extra, self.needed_for = extra, needed_for
 
 
+class Unmappable(OtelEventsError, ValueError):
+    """An event that cannot become a span or log record: it says too little or wrong. Count it, skip it, go on."""
+
+    def __init__(self, event_id: str, expected: str, got: object) -> None:
+        super().__init__(f"event {event_id}: expected {expected}, got {_shown(got)}")
+        self.event_id, self.expected, self.got = event_id, expected, got
+
+
+class UnsupportedTransport(OtelEventsError, ValueError):
+    """An OTLP endpoint that this version cannot speak to. Name another endpoint or protocol."""
+
+    def __init__(self, signal: str, endpoint: str, protocol: str) -> None:
+        super().__init__(
+            f"{signal} at {endpoint or 'the default endpoint'}: expected OTLP over HTTP with protobuf, got {protocol}, which is "
+            "not supported yet; use the HTTP port, e.g. OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318"
+        )
+        self.signal, self.endpoint, self.protocol = signal, endpoint, protocol
+
+
+class NotImportable(OtelEventsError, ValueError):
+    """A file that no importer understands. Name a Pidgin log, or a directory that holds some."""
+
+    def __init__(self, path: Path, got: str) -> None:
+        super().__init__(f"{path}: expected a conversation in one of the formats pidgin-flat and pidgin-nested, got {got}")
+        self.path, self.got = path, got
+
+
+class ImportConflict(OtelEventsError):
+    """The run exists and does not continue into this source. Import into another directory."""
+
+    def __init__(self, run: Path, got: str) -> None:
+        super().__init__(
+            f"{run}: expected a run imported from an earlier state of this source with the same settings, got {got}; "
+            "nothing was changed, import into another directory with --dir"
+        )
+        self.run, self.got = run, got
+
+
 def _shown(value: object) -> str:
     try:
         text = repr(value)
