@@ -110,7 +110,7 @@ class NotImportable(OtelEventsError, ValueError):
     """A file that no importer understands. Name a Pidgin log, or a directory that holds some."""
 
     def __init__(self, path: Path, got: str) -> None:
-        super().__init__(f"{path}: expected a conversation in one of the formats pidgin-flat and pidgin-nested, got {got}")
+        super().__init__(f"{path}: expected a conversation in pidgin-flat or pidgin-nested lines, got {got}")
         self.path, self.got = path, got
 
 

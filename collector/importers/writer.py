@@ -1,0 +1,107 @@
+"""Writes imported runs. What is there is never rewritten: a run is new as a whole, or unchanged, or longer than before.
+
+A new run is written in a hidden directory beside its place, synced, and renamed: it is there completely or not at all,
+and of two importers one wins. Events that a source has gained since are appended under the part's lock; an append that
+was cut short is completed by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from otel_events import parts
+from otel_events.codec import decode, encode_event
+from otel_events.errors import CorruptLine, ImportConflict
+from otel_events.event import Event
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+
+def write_run(directory: Path, events: Sequence[Event], resource: dict[str, object]) -> int:
+    """Make the run's directory hold these events; how many of them are new. Raises ImportConflict, OSError."""
+    if parts.is_run(directory):
+        return _extend(directory, events)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        _append(temporary / parts.FIRST_PART, _lines(events, resource), "xb")
+        os.rename(temporary, directory)  # fails where another importer was faster: a run's directory is never empty
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if parts.is_run(directory):
+            return _extend(directory, events)
+        raise
+    _sync_directory(directory.parent)
+    return len(events)
+
+
+def _extend(directory: Path, events: Sequence[Event]) -> int:
+    """Append what the run does not have yet, if what it has is where these events begin."""
+    part = parts.parts_of(directory)[0]
+    first = parts.first_line(part)
+    lines = _lines(events, _resource_of(first) if first is not None else {})
+    kept = b"".join(line.text + b"\n" for line in parts.read_lines(part))
+    if not lines.startswith(kept):
+        raise ImportConflict(directory, "events that this source does not begin with")
+    if lines == kept and (part.compressed or part.path.stat().st_size == len(lines)):
+        return 0
+    if part.compressed:
+        raise ImportConflict(
+            directory, f"{part.path.name}, which is compressed: gunzip it first, since the source has grown"
+        )
+    with part.path.open("rb+") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ImportConflict(directory, f"{part.path.name}, which another process is writing") from None
+        there = file.read()
+        if not lines.startswith(there):
+            raise ImportConflict(directory, "events that this source does not begin with")
+        file.write(lines[len(there) :])
+        file.flush()
+        os.fsync(file.fileno())
+    return lines.count(b"\n") - there.count(b"\n")
+
+
+def _lines(events: Sequence[Event], resource: dict[str, object]) -> bytes:
+    first = replace(events[0], resource=resource)
+    return b"".join(encode_event(event) for event in (first, *events[1:]))
+
+
+def _resource_of(first: bytes) -> dict[str, object]:
+    try:
+        return decode(first).resource or {}
+    except CorruptLine:
+        return {}
+
+
+def _append(path: Path, data: bytes, mode: str) -> None:
+    with path.open(mode) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
