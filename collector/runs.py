@@ -1,0 +1,181 @@
+"""Runs under a directory, and the events of a run in order.
+
+- A name leads to a run directly below the directory or nowhere: no spelling of it reaches another place, and a part
+  that is a link out of its run is not read.
+- The order of a run is the order of `event_id` over all its parts; a part that is not sorted keeps its own order.
+- A line that is no event is skipped and counted with its place; an id that occurs twice is read once.
+- Reading never writes and never waits.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from otel_events import codec, timestamp
+from otel_events.errors import CorruptLine, RunNotFound
+from otel_events.event import Event
+from otel_events.parts import Line, Part, is_run, parts_of, read_lines
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: there are no locks, so nobody is known to write
+    fcntl = None  # type: ignore[assignment]
+
+MAX_PLACES: Final = 20
+
+Entry = tuple[Line, Event]
+
+
+@dataclass
+class Skipped:
+    """The lines of a scan that are no events."""
+
+    count: int = 0
+    places: list[str] = field(default_factory=list)
+    """Part, byte and reason of the first 20."""
+
+    def add(self, line: Line, error: CorruptLine) -> None:
+        self.count += 1
+        if len(self.places) < MAX_PLACES:
+            self.places.append(f"{line.where}: {error.reason}")
+
+
+def all_runs(directory: Path) -> list[Path]:
+    """The runs under a directory, the newest first; the directory itself if it is a run; [] if there is none."""
+    if is_run(directory):
+        return [directory]
+    try:
+        found = [path for path in directory.iterdir() if is_run(path) and _inside(path, directory)]
+    except OSError:  # no such directory: it has no runs
+        return []
+    return sorted(found, key=_begun, reverse=True)
+
+
+def newest_run(directory: Path) -> Path:
+    """The run that began last; the directory itself if it is a run. Raises RunNotFound."""
+    newest = next(iter(all_runs(directory)), None)
+    if newest is None:
+        raise RunNotFound("", directory)
+    return newest
+
+
+def find_run(directory: Path, name: str) -> Path:
+    """The run of that name directly under the directory, or the directory itself. Raises RunNotFound."""
+    if is_run(directory) and directory.resolve().name == name:
+        return directory
+    path = directory / name
+    if name in ("", ".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
+        raise RunNotFound(name, directory)
+    if not (_inside(path, directory) and is_run(path)):
+        raise RunNotFound(name, directory)
+    return path
+
+
+def locate(directory: Path, run: str = "") -> Path:
+    """The run that a person means: by its name under the directory or by its path, the newest one for "".
+    Only for people at their own machine, since a path may lead anywhere. Raises RunNotFound."""
+    if not run:
+        return newest_run(directory)
+    try:
+        return find_run(directory, run)
+    except RunNotFound:
+        if is_run(Path(run)):
+            return Path(run)
+        raise
+
+
+def parts(run: Path) -> list[Part]:
+    """The parts of a run that lie in it. Raises RunNotFound when the directory is no run (any more)."""
+    try:
+        found = [part for part in parts_of(run) if _inside(part.path, run)]
+    except (FileNotFoundError, NotADirectoryError):
+        found = []
+    if not found:
+        raise RunNotFound(run.name, run.parent)
+    return found
+
+
+def lines(part: Part, start: int = 0) -> Iterator[Line]:
+    """The complete lines of a part; none if it was removed, and those of the compressed file if it was compressed."""
+    try:
+        yield from read_lines(part, start)
+    except FileNotFoundError:
+        compressed = Part(part.path.with_name(f"{part.name}.gz"), compressed=True)
+        if not part.compressed and compressed.path.is_file():
+            yield from read_lines(compressed, start)
+
+
+def scan(run: Path, skipped: Skipped | None = None) -> Iterator[Entry]:
+    """Every event of the run and its line, in order. Memory does not grow with a run whose parts are sorted."""
+    found = parts(run)
+    yield from _once(_merged(found, Skipped() if skipped is None else skipped), lambda: _merged(found, Skipped()))
+
+
+def first(run: Path) -> Event | None:
+    """The event that began the run, whichever part holds it."""
+    return next((event for _, event in scan(run)), None)
+
+
+def is_held(part: Part) -> bool:
+    """Whether a process has the part open for writing."""
+    if fcntl is None or part.compressed:
+        return False
+    with part.path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go at once, when the file is closed
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _inside(path: Path, directory: Path) -> bool:
+    try:
+        return directory.resolve() in path.resolve().parents
+    except (OSError, ValueError):  # too long, a loop of links, an odd byte: no such place
+        return False
+
+
+def _begun(run: Path) -> tuple[int, str]:
+    try:
+        event = first(run)
+        return (timestamp.to_ns(event.timestamp) if event else 0), run.name
+    except (OSError, RunNotFound, ValueError):  # it cannot be read: the oldest of all
+        return 0, run.name
+
+
+def _decoded(part: Part, skipped: Skipped) -> Iterator[Entry]:
+    for line in lines(part):
+        try:
+            event = codec.decode(line.text)
+        except CorruptLine as error:
+            skipped.add(line, error)
+        else:
+            yield line, event
+
+
+def _merged(found: list[Part], skipped: Skipped) -> Iterator[Entry]:
+    if len(found) == 1:
+        return _decoded(found[0], skipped)
+    return heapq.merge(*(_decoded(part, skipped) for part in found), key=lambda entry: entry[1].event_id)
+
+
+def _once(entries: Iterator[Entry], again: Callable[[], Iterator[Entry]]) -> Iterator[Entry]:
+    """Without the repetitions of an id. As long as ids rise, none can be one; the first that does not makes us
+    remember all before it."""
+    newest, seen = "", None
+    for position, entry in enumerate(entries):
+        event_id = entry[1].event_id
+        if event_id > newest:
+            newest = event_id
+        elif seen is None:
+            seen = {event.event_id for _, event in islice(again(), position)}
+        if seen is not None:
+            if event_id in seen:
+                continue
+            seen.add(event_id)
+        yield entry
