@@ -103,6 +103,10 @@ class Graph:
         """The ids that are named as causes but are no events of the run."""
         return (event_id for event_id, kind in zip(self._ids, self._kind, strict=True) if kind == _NAMED)
 
+    def open_scopes(self) -> Iterator[str]:
+        """The openers of scopes that no line closes."""
+        return (self._ids[line] for span, line in self._opener.items() if span not in self._closers)
+
     def suspects(self) -> Iterator[str]:
         """Nodes of which every cycle contains at least one: those with a cause that is not older."""
         for line in self._suspects:
