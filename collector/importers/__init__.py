@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 from collector.importers import pidgin
 from collector.importers.writer import write_run
+from otel_events.config import resource
 from otel_events.errors import NotImportable
 from otel_events.event import Event
 
@@ -77,7 +78,7 @@ def import_file(path: Path, directory: Path, timezone: tzinfo | None = None) -> 
         )
     )
     name = str((events[0].details or {}).get("name") or run.name)
-    new = write_run(run, events, _resource(name, run.name))
+    new = write_run(run, events, resource(name, run.name, {}))
     return Outcome(path, run, name, len(events), new, sum(event.name == "import.rejected" for event in events))
 
 
@@ -126,7 +127,3 @@ def _experiment(path: Path) -> str | None:
     except (OSError, ValueError, AttributeError):  # no manifest, or no manifest of Pidgin
         return None
     return name if isinstance(name, str) and name else None
-
-
-def _resource(name: str, run: str) -> dict[str, object]:
-    return {"service.name": name, "service.instance.id": run}

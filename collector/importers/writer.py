@@ -33,7 +33,8 @@ def write_run(directory: Path, events: Sequence[Event], resource: dict[str, obje
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         temporary.chmod(0o777 & ~_umask())
-        _append(temporary / parts.FIRST_PART, _lines(events, resource), "xb")
+        _write(temporary / "unfinished", _lines(events, resource))
+        os.rename(temporary / "unfinished", temporary / parts.FIRST_PART)  # only now is it a run to anybody else
         os.rename(temporary, directory)  # fails where another importer was faster: a run's directory is never empty
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -85,8 +86,8 @@ def _resource_of(first: bytes) -> dict[str, object]:
         return {}
 
 
-def _append(path: Path, data: bytes, mode: str) -> None:
-    with path.open(mode) as file:
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -1,0 +1,203 @@
+"""Commands that bring events in and out, and check what is there: import, export, ship, doctor."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.text import Text
+
+from collector.cli import options
+from collector.cli.render import document, note, show_line
+from collector.cli.summary import plain
+from collector.runs import Skipped
+from otel_events.errors import InvalidParameter
+
+
+def import_(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files, or directories to search for conversations.", metavar="PATH...")
+    ],
+    directory: options.Directory = Path("output"),
+    timezone: Annotated[
+        str,
+        typer.Option(
+            "--timezone", help="Of times without a zone, e.g. Europe/Berlin; UTC if left out.", metavar="ZONE"
+        ),
+    ] = "",
+    json: options.Json = False,
+) -> None:
+    """Make runs of the logs of other programs.
+
+    So far: Pidgin's conversations, one file one run, in both its formats.
+
+    Importing again changes nothing; what a file has gained since is added. Nothing is lost: `export --format source`
+    gives the lines back, byte for byte, and a line that nobody understands becomes an `import.rejected` event.
+
+    \b
+    otel-events import pidgin_output/
+    otel-events import conv_318b4e2f_events.jsonl --timezone America/Los_Angeles
+    """
+    from collector.importers import import_file, sources
+
+    zone = _zone(timezone)
+    outcomes = []
+    for source in sources(paths):
+        outcome = import_file(source, directory, zone)
+        outcomes.append(outcome)
+        if not json:
+            show_line(plain(outcome.sentence))
+    if json:
+        fields = ("name", "events", "new", "rejected")
+        document(
+            {
+                "imported": [
+                    {
+                        "source": str(found.source),
+                        "run": found.run.name,
+                        **{name: getattr(found, name) for name in fields},
+                    }
+                    for found in outcomes
+                ]
+            }
+        )
+
+
+def export(
+    run: options.Run = "",
+    directory: options.Directory = Path("output"),
+    form: Annotated[
+        Literal["jsonl", "csv", "source"],
+        typer.Option("--format", "-f", help="The lines of the log, a table, or the lines that were imported."),
+    ] = "jsonl",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write a file.", metavar="FILE", dir_okay=False)
+    ] = None,
+    types: options.Types = None,
+    agents: options.Agents = None,
+    names: options.Names = None,
+    sessions: options.Sessions = None,
+    turns: options.Turns = "",
+    since: options.Since = None,
+    until: options.Until = None,
+) -> None:
+    """Write a run as one stream.
+
+    All its parts, compressed ones too, in the order of events.
+
+    \b
+    otel-events export > run.jsonl
+    otel-events export --format csv --type STATE --output states.csv
+    """
+    from collector.export import export as exported
+
+    criteria = options.selection(types, agents, names, sessions, turns, since, until)
+    directory, skipped = options.the_run(directory, run), Skipped()
+    pieces = exported(directory, form, criteria, skipped)
+    if output is None:
+        stdout = typer.get_binary_stream("stdout")
+        for piece in pieces:
+            stdout.write(piece)
+        stdout.flush()
+    else:
+        _write(output, pieces)
+    if skipped.count:
+        note(f"{skipped.count} lines are no events and were left out: `otel-events doctor {directory}` says which")
+
+
+def ship(
+    run: options.Run = "",
+    directory: options.Directory = Path("output"),
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended.")] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option("--endpoint", help="The OTLP endpoint; else OTEL_EXPORTER_OTLP_ENDPOINT.", metavar="URL"),
+    ] = None,
+) -> None:
+    """Send a run to Jaeger, Tempo, Loki or a Collector.
+
+    It goes on where it stopped. Where something is left, the exit code is 1.
+
+    \b
+    otel-events ship --endpoint http://localhost:4318
+    otel-events ship economy-20261121-101500-k3f9 --follow
+    """
+    from otel_events.ship import ship as shipped
+
+    shipped(options.the_run(directory, run), endpoint=endpoint, follow=follow)
+
+
+def doctor(run: options.Run = "", directory: options.Directory = Path("output"), json: options.Json = False) -> None:
+    """Check that a run is whole.
+
+    Every fault is told with its place. On damage the exit code is 1.
+
+    \b
+    otel-events doctor
+    otel-events doctor /backup/economy-20261121-101500-k3f9
+    """
+    from collector.doctor import KINDS, examine
+
+    report = examine(options.the_run(directory, run))
+    if json:
+        faults = [
+            {
+                "kind": fault.kind,
+                "severity": fault.severity,
+                "part": fault.part,
+                "offset": fault.offset,
+                "reason": fault.reason,
+            }
+            for fault in report.faults
+        ]
+        counted = {"parts": report.parts, "lines": report.lines, "events": report.events}
+        document(
+            {
+                "run": report.run.resolve().name,
+                "damaged": report.damaged,
+                **counted,
+                "counts": report.counts,
+                "faults": faults,
+            }
+        )
+    else:
+        for fault in report.faults:
+            line = Text(f"{fault.severity:<6}  {fault.kind:<13}  ", "bold red" if fault.severity == "damage" else "dim")
+            show_line(line.append(plain(f"{fault.where}: {fault.reason}"), "not bold"))
+        for kind, count in report.counts.items():
+            shown = sum(fault.kind == kind for fault in report.faults)
+            if count > shown:
+                show_line(f"{KINDS[kind]:<6}  {kind:<13}  … and {count - shown} more")
+        verdict = "damaged" if report.damaged else "whole"
+        numbers = f"{report.events:,} events in {report.parts} part{'s' if report.parts != 1 else ''}"
+        show_line(Text(plain(f"{report.run.resolve().name}: {verdict}, {numbers}"), "bold"))
+    if report.damaged:
+        raise typer.Exit(1)
+
+
+def _zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name) if name else None
+    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError, see below
+        raise InvalidParameter("--timezone", "a name such as Europe/Berlin", name) from None
+    except KeyError:
+        raise InvalidParameter("--timezone", "a name such as Europe/Berlin", name) from None
+
+
+def _write(output: Path, pieces: Iterator[bytes]) -> None:
+    """Write the file as a whole or not at all."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(pieces)
+        os.replace(temporary, output)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    print(output, file=sys.stderr)

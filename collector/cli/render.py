@@ -1,0 +1,209 @@
+"""Everything that goes to a terminal or file: listings, trees, tables, lines, documents.
+
+Colour only at a terminal, and not with NO_COLOR. Elsewhere it is 120 columns wide, always.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import typer
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from collector import queries
+from collector.answers import Chain, Found, Node
+from collector.cli.summary import duration, plain, summary
+from otel_events.event import Event
+
+WIDTH = 120
+"""Columns where the output is no terminal."""
+
+_COLOURS = {
+    "MILESTONE": "bold blue",
+    "DECISION": "magenta",
+    "ACTION": "green",
+    "STATE": "cyan",
+    "DETAIL": "dim",
+    "SYSTEM": "yellow",
+}
+
+
+class Row(NamedTuple):
+    """A line of a listing or tree: `before` is the branch, `notes` stand behind the agent."""
+
+    before: str
+    id: str
+    type: str
+    summary: str
+    agent: str
+    notes: str = ""
+
+
+@cache
+def console() -> Console:
+    """Where answers go. Made once, when the first is printed."""
+    colour = "NO_COLOR" not in os.environ and sys.stdout.isatty()
+    width = None if sys.stdout.isatty() else WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=width, color_system="auto" if colour else None)
+
+
+def show_line(line: str | Text) -> None:
+    """Print one line as it is: not wrapped, not cut."""
+    console().print(line, soft_wrap=True)
+
+
+def raw(line: bytes) -> None:
+    """Print a line of the log as it stands there."""
+    sys.stdout.flush()
+    typer.get_binary_stream("stdout").write(line + b"\n")
+
+
+def document(value: Any) -> None:
+    """Print the one JSON document of an answer."""
+    raw(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
+
+
+def note(text: str) -> None:
+    """Say something about the answer that is no part of it."""
+    typer.echo(plain(text), err=True)
+
+
+def listing(run: Path, found: Sequence[Found], json: bool) -> None:
+    """Print events, one a line, with the shortest endings of their ids; as JSON, their lines."""
+    if json:
+        for item in found:
+            raw(item.raw)
+    elif found:
+        endings = queries.endings(run, [item.event.event_id for item in found])
+        rows([event_row(item, endings[item.event.event_id]) for item in found])
+
+
+def fit(text: str, width: int) -> str:
+    """The text in at most so many columns; what is cut off is marked with …"""
+    return text if cell_len(text) <= width else set_cell_size(text, max(width - 1, 0)).rstrip(" …") + "…"
+
+
+def rows(found: Sequence[Row]) -> None:
+    """Print rows with id, type, summary and agent in columns, within the width of the terminal."""
+    if not found:
+        return
+    last = max(cell_len(row.agent) + (cell_len(row.notes) + 2 if row.notes else 0) for row in found)
+    room = max(console().width - last - 2, 40)
+    heads = [f"{row.before}{row.id} {row.type:<9} " for row in found]
+    texts = [fit(row.summary, max(room - cell_len(head), 12)) for head, row in zip(heads, found, strict=True)]
+    column = max(cell_len(head + text) for head, text in zip(heads, texts, strict=True)) + 2
+    for row, head, text in zip(found, heads, texts, strict=True):
+        show_line(_row(row, text, column - cell_len(head + text)))
+
+
+def _row(row: Row, text: str, gap: int) -> Text:
+    line = Text()
+    line.append(row.before, "dim")
+    line.append(row.id, "bold")
+    line.append(f" {row.type:<9} " if row.type else " ", _COLOURS.get(row.type, ""))
+    line.append(text, "red" if " ✗ " in text else "")
+    if row.agent or row.notes:
+        line.append(" " * gap)
+        line.append(row.agent, "bold" if row.agent else "")
+        line.append(f"{'  ' if row.agent and row.notes else ''}{row.notes}", "dim")
+    return line
+
+
+def event_row(found: Found, ending: str) -> Row:
+    """An event in a listing of lines: a scope's opening and closing are two."""
+    event = found.event
+    what = summary(event)
+    if event.closes:
+        what = f"{what} closes after {duration(event)}".removesuffix(" after ")
+    elif event.opens:
+        what = f"{what} opens"
+    return Row(f"{clock(event)} ", ending, event.event_type, what, plain(event.agent_id or ""))
+
+
+def clock(event: Event) -> str:
+    """The time of day of an event, to the millisecond; the date stands in `runs` and `show`."""
+    text = event.timestamp
+    return text[11:23] if len(text) > 23 and text[10] == "T" else plain(text)[:12].ljust(12)
+
+
+def tree(chain: Chain, endings: dict[str, str], deeper: str) -> list[Row]:
+    """The rows of a tree of causes or effects. A node with several ways to it is shown once, at the end of
+    the shortest, and only named elsewhere.
+
+    `in turn 7` is containment: it is said where the turn changes and is no node of the tree itself. `deeper` says how
+    to see what was cut off."""
+    by_id = {node.id: node for node in (chain.start, *chain.nodes)}
+    turns = {node.opening.event.turn_number for node in by_id.values() if node.opening.event.name == "turn"}
+    truncated, missing, shown = set(chain.truncated), set(chain.missing), set[str]()
+    found: list[Row] = []
+
+    def add(node: Node, branch: str, below: str, outer_turn: int) -> None:
+        row = node_row(node, branch, endings)
+        shown.add(node.id)
+        turn = node.opening.event.turn_number
+        says = turn != outer_turn and turn > 0 and turn not in turns
+        found.append(row._replace(notes=f"in turn {turn}") if says else row)
+        ends = [
+            Row("", event_id, "", "is missing: not in this run", "") for event_id in _named(node) if event_id in missing
+        ]
+        ends += [Row("", "…", "", deeper, "")] if node.id in truncated else []
+        children: list[Node | Row] = [*(by_id[child] for child in chain.links.get(node.id, ())), *ends]
+        for child in children:
+            last = child is children[-1]
+            branch_here = below + ("└─ " if last else "├─ ")
+            if isinstance(child, Row):
+                found.append(child._replace(before=branch_here))
+            elif child.distance <= node.distance or child.id in shown:
+                where = "shown above" if child.id in shown else "shown below"
+                found.append(node_row(child, branch_here, endings)._replace(notes=where))
+            else:
+                add(child, branch_here, below + ("   " if last else "│  "), turn)
+
+    add(chain.start, "", "", 0)
+    return found
+
+
+def _named(node: Node) -> Iterable[str]:
+    lines = [node.opening.event, *([node.closing.event] if node.closing else [])]
+    return dict.fromkeys(cause for event in lines for cause in event.caused_by or ())
+
+
+def node_row(node: Node, before: str, endings: dict[str, str]) -> Row:
+    event, closing = node.opening.event, node.closing.event if node.closing else None
+    words = summary(event, closing) + (" (open)" if event.opens and closing is None else "")
+    return Row(before, endings.get(node.id, node.id), event.event_type, words, plain(event.agent_id or ""))
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Print columns with a head, if there is anything to print; those in `right` are aligned at the right."""
+    if not body:
+        return
+    cells = [[plain(cell) for cell in line] for line in body]
+    widths = [max(cell_len(line[column]) for line in (list(head), *cells)) for column in range(len(head))]
+    for number, line in enumerate((list(head), *cells)):
+        padded = [
+            " " * (width - cell_len(cell)) + cell if column in right else set_cell_size(cell, width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        show_line(Text(fit("  ".join(padded).rstrip(), console().width), "bold" if number == 0 else ""))
+
+
+def counts(title: str, numbers: dict[Any, Any], shown: Callable[[Any], str] = str, most: int = 12) -> None:
+    """Print a titled list of counts, the largest first, at most so many."""
+    if not numbers:
+        return
+    show_line(Text(title, "bold"))
+    ordered = sorted(numbers.items(), key=lambda item: (-item[1], str(item[0])))
+    width = max(cell_len(plain(shown(key))) for key, _ in ordered[:most])
+    for key, number in ordered[:most]:
+        show_line(f"  {set_cell_size(plain(shown(key)), width)}  {number:>8,}")
+    if len(ordered) > most:
+        show_line(f"  … and {len(ordered) - most} more")

@@ -1,0 +1,97 @@
+"""The command that follows a run, and whether a run has ended."""
+
+from __future__ import annotations
+
+import heapq
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from collector.answers import Found
+from collector.cli import options
+from collector.cli.render import listing
+from collector.runs import is_held, lines, parts
+from otel_events import codec
+from otel_events.errors import CorruptLine
+from otel_events.parts import Line, Part, id_in
+
+_POLL_S: Final = 0.2
+_OPENS, _CLOSES = b'"name":"run","phase":"open"', b'"name":"run","phase":"close"'
+
+
+def tail(
+    run: options.Run = "",
+    directory: options.Directory = Path("output"),
+    types: options.Types = None,
+    agents: options.Agents = None,
+    names: options.Names = None,
+    sessions: options.Sessions = None,
+    last: Annotated[int, typer.Option("--lines", "-l", help="Begin with the last N events.", metavar="N", min=0)] = 10,
+    json: options.Json = False,
+) -> None:
+    """Follow a run while it is recorded. Ends when the run closes, or with Ctrl-C.
+
+    \b
+    otel-events tail
+    otel-events tail --type DECISION --json
+    """
+    criteria = options.selection(types, agents, names, sessions)
+    directory = options.the_run(directory, run)
+    offsets: dict[str, int] = {}
+    open_runs = Counter[str]()
+    over, first = False, True
+    while not over:
+        over = open_runs["closed"] >= open_runs["open"] > 0 and not _is_held(directory)
+        found: deque[Found] = deque(maxlen=last if first else None)
+        for item in _added(directory, offsets):
+            if item.event.name == "run" and item.event.phase is not None:
+                open_runs["open" if item.event.opens else "closed"] += 1
+            if criteria.matches(item.event):
+                found.append(item)
+        listing(directory, list(found), json)
+        sys.stdout.flush()
+        if not (over or first):
+            time.sleep(_POLL_S)
+        first = False
+
+
+def state_of(run: Path) -> str:
+    """open, closed, never ended; empty for a log whose program does not say where it begins and ends."""
+    opens, closes = _ends(run)
+    if closes >= opens:
+        return "closed" if opens else ""
+    return "open" if _is_held(run) else "never ended"
+
+
+def _is_held(run: Path) -> bool:
+    return any(is_held(part) for part in parts(run))
+
+
+def _ends(run: Path) -> tuple[int, int]:
+    """How often the run was opened and closed. A run that was continued was opened twice."""
+    opens = closes = 0
+    for part in parts(run):
+        for line in lines(part):
+            opens += _OPENS in line.text
+            closes += _CLOSES in line.text
+    return opens, closes
+
+
+def _added(run: Path, offsets: dict[str, int]) -> Iterator[Found]:
+    """What the parts have gained since `offsets`, which moves on; in the order of ids."""
+    added = [_new_lines(part, offsets) for part in parts(run)]
+    for line in heapq.merge(*added, key=lambda line: id_in(line.text) or ""):
+        with suppress(CorruptLine):  # `doctor` tells about it
+            yield Found(line, codec.decode(line.text))
+
+
+def _new_lines(part: Part, offsets: dict[str, int]) -> Iterator[Line]:
+    for line in lines(part, offsets.get(part.name, 0)):
+        offsets[part.name] = line.offset + len(line.text) + 1
+        yield line
