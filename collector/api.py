@@ -153,6 +153,7 @@ def _listener(host: str, port: int, tries: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, candidate))
+            listener.listen()  # the address answers as soon as it is announced
         except OSError:
             listener.close()
             if candidate == port + tries - 1:

@@ -18,7 +18,7 @@ from collector.causality import Graph
 from collector.runs import lines, parts
 from otel_events import codec
 from otel_events.errors import CorruptLine, EventNotFound
-from otel_events.parts import Line, Part, find_line, id_in, identity
+from otel_events.parts import Line, Part, find_line, id_in
 
 _KEPT_GRAPHS: Final = 4
 _BISECT_AT_MOST: Final = 500  # lines to find one by one; beyond, reading once is cheaper
@@ -68,13 +68,13 @@ class _Loaded:
     def refreshed(self, run: Path) -> Graph:
         """The graph with everything that has been added since; anew if a part is gone or another one."""
         found = {part.name: part for part in parts(run)}
-        if any(name not in found or identity(found[name]) != read[0] for name, read in self._read.items()):
+        if any(name not in found or _identity(found[name]) != read[0] for name, read in self._read.items()):
             self._forget()
         for name, part in found.items():
             first, offset, was_compressed = self._read.get(name, (None, 0, False))
             if not was_compressed:
                 offset = self._add(part, offset)
-                self._read[name] = first or identity(part), offset, part.compressed
+                self._read[name] = first or _identity(part), offset, part.compressed
         return self._graph
 
     def _add(self, part: Part, offset: int) -> int:
@@ -103,3 +103,8 @@ def graph_of(run: Path, *event_ids: str) -> Iterator[Graph]:
             if event_id not in graph:
                 raise EventNotFound(event_id, run.resolve().name)
         yield graph
+
+
+def _identity(part: Part) -> str | None:
+    first = next(lines(part), None)
+    return None if first is None else id_in(first.text)

@@ -136,7 +136,7 @@ def is_held(part: Part) -> bool:
 def _inside(path: Path, directory: Path) -> bool:
     try:
         return directory.resolve() in path.resolve().parents
-    except (OSError, ValueError):  # too long, a loop of links, an odd byte: no such place
+    except (OSError, ValueError, RuntimeError):  # too long, an odd byte, a loop of links: no such place
         return False
 
 
