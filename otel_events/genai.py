@@ -1,6 +1,6 @@
 """Which events are generative-AI operations, and how their details are called in OpenTelemetry's conventions.
 
-Source: open-telemetry/semantic-conventions-genai, `client-inference`, `execute_tool`, `invoke_agent`, `invoke_workflow`.
+Source: open-telemetry/semantic-conventions-genai, inference, execute_tool, invoke_agent, invoke_workflow.
 Prompts, answers, tool arguments and results are *content*: they leave the file only where
 OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so, whatever key of the event they stand under.
 """
