@@ -80,7 +80,7 @@ def enter(frame: Frame, *, span: bool) -> Entered:
     """Make `frame` the current one; with `span` its place becomes the current OpenTelemetry span, too."""
     outer = current.get()
     token = current.set(frame)
-    return Entered(token, outer, _attach(frame.place) if span and frame.place.event_id else None)
+    return Entered(token, outer, attach(frame.place) if span and frame.place.event_id else None)
 
 
 def leave(entered: Entered) -> None:
@@ -93,7 +93,8 @@ def leave(entered: Entered) -> None:
         otel_context.detach(entered.span)
 
 
-def _attach(place: Place) -> contextvars.Token[otel_context.Context]:
+def attach(place: Place) -> contextvars.Token[otel_context.Context]:
+    """Make a place the current OpenTelemetry span, and nothing else."""
     flags = RECORDED_FLAGS if place.trace.flags is None else int(place.trace.flags, 16)
     trace_id, _, span_id = place.span_context.partition("-")
     span_context = otel_trace.SpanContext(

@@ -22,6 +22,7 @@ from otel_events.context import Frame, Trace
 from otel_events.event import SCHEMA_VERSION
 from otel_events.handle import Handle, Suppressed, reduced
 from otel_events.log import Log, Torn
+from otel_events.naming import text_of
 from otel_events.parts import BLOBS
 from otel_events.queued import QueuedLog
 from otel_events.values import Normaliser
@@ -180,7 +181,8 @@ class Emitter:
     def continue_if_full(self, frame: Frame, now: int) -> None:
         """Where a trace's root has too many spans in it, go on in a new trace.
 
-        It is opened by a `trace.continued` event, which is linked to the trace before. What lies deeper stays where it is.
+        It is opened by a `trace.continued` event, which is linked to the trace before. Scopes further in stay where
+        they are.
         """
         place = frame.place
         if not place.root or place.trace.spans < MAX_TRACE_SPANS:
@@ -286,11 +288,3 @@ class Emitter:
             temporary.replace(target)
         except OSError as error:
             self.warn("blob", f"a value of {len(data)} bytes of run {self.simulation_id} is lost: {error}")
-
-
-def text_of(value: object) -> str:
-    """The text of a name that should have been one: an int becomes its decimal."""
-    try:
-        return value if type(value) is str else str(value)
-    except Exception:  # noqa: BLE001 - a hostile __str__ must not break the program that records it
-        return f"({type(value).__name__})"

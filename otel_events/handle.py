@@ -71,9 +71,7 @@ class Suppressed(Handle):
 
     __slots__ = ("_causes", "_id", "_name_it", "_omitted")
 
-    def __init__(
-        self, causes: tuple[Handle, ...], omitted: int, name_it: Callable[[Suppressed], str] | None
-    ) -> None:
+    def __init__(self, causes: tuple[Handle, ...], omitted: int, name_it: Callable[[Suppressed], str] | None) -> None:
         self._causes, self._omitted = causes, omitted
         self._name_it, self._id = name_it, ""
         self.trace_id = self.span_id = ""

@@ -92,7 +92,10 @@ class IdGenerator:
         return int.from_bytes(self._pool[self._used - size : self._used], "big")
 
 
-_prefix: tuple[int, str] = (-1, "")  # the last 88 high bits seen and their 18 letters: one pair, so threads see both or none
+_prefix: tuple[int, str] = (
+    -1,
+    "",
+)  # the last 88 high bits seen and their 18 letters: one pair, so threads see both or none
 
 
 def text(value: int) -> str:
@@ -103,7 +106,8 @@ def text(value: int) -> str:
         high = value >> 40
         letters = "".join(_PAIRS[high >> shift & 1023] for shift in range(80, -1, -10))
         _prefix = (high, letters)
-    return f"{letters}{_PAIRS[value >> 30 & 1023]}{_PAIRS[value >> 20 & 1023]}{_PAIRS[value >> 10 & 1023]}{_PAIRS[value & 1023]}"
+    pairs = _PAIRS
+    return f"{letters}{pairs[value >> 30 & 1023]}{pairs[value >> 20 & 1023]}{pairs[value >> 10 & 1023]}{pairs[value & 1023]}"
 
 
 def is_event_id(candidate: str) -> bool:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
 from otel_events.context import Frame, Place, Trace
 from otel_events.errors import InvalidParameter
+from otel_events.settings import Settings
 
 VARIABLE = "OTEL_EVENTS_RUN"
 
@@ -34,15 +35,18 @@ class Joining:
     turn_number: int
     session_id: str | None
 
-    @property
-    def path(self) -> Path:
-        return Path(self.directory)
-
     def frame(self, owner: object) -> Frame:
         """The surroundings of the worker's events."""
         place = Place(root=True)
         place.fill(self.event_id, Trace(self.trace_id, self.trace_flags), self.span_id)
         return Frame(owner, place, self.turn_number, self.session_id, ())
+
+    def settings(self, **own: Any) -> Settings:
+        """How the worker records: as the run says, with the worker's `own` hooks, clock, queue and ids."""
+        return Settings(
+            directory=Path(self.directory), name=self.name, verbosity=self.verbosity, trace=self.trace,
+            rotate=self.rotate, **own,
+        )  # fmt: skip
 
     def to_text(self) -> str:
         return orjson.dumps(self).decode()

@@ -158,7 +158,9 @@ class Log:
         self._check_ns = ns + _SECOND_NS
         if self._fd >= 0 and not _same_file(self._fd, self._path):
             self.lost += self._unchecked
-            self.failure = FileNotFoundError(2, "the part was deleted or replaced while it was written", str(self._path))
+            self.failure = FileNotFoundError(
+                2, "the part was deleted or replaced while it was written", str(self._path)
+            )
             self.release()
         self._unchecked = 0
 

@@ -19,8 +19,9 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import orjson
 
@@ -154,11 +155,10 @@ def _line_at_or_after(file: IO[bytes], offset: int, low: int) -> tuple[int, byte
 
 
 def _opened(part: Part, start: int) -> IO[bytes]:
-    file: IO[bytes] = gzip.open(part.path, "rb") if part.compressed else part.path.open("rb")  # type: ignore[assignment]
-    try:
+    opener: Any = gzip.open if part.compressed else open
+    file: IO[bytes] = opener(part.path, "rb")
+    with suppress(EOFError, zlib.error, gzip.BadGzipFile):  # then there is nothing to read from there on
         file.seek(start)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        pass
     return file
 
 

@@ -17,8 +17,8 @@ def configured(environ: os._Environ[str] | dict[str, str] = os.environ) -> Calla
     if environ.get("OTEL_TRACES_SAMPLER", "") in ("", "always_on", "parentbased_always_on"):
         return lambda trace_id: SAMPLED
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.sampling import Decision
 
     sampler = TracerProvider(shutdown_on_exit=False).sampler
-    return lambda trace_id: (
-        SAMPLED if sampler.should_sample(None, trace_id, "").decision.is_sampled() else NOT_SAMPLED
-    )
+    sampled = Decision.RECORD_AND_SAMPLE
+    return lambda trace_id: SAMPLED if sampler.should_sample(None, trace_id, "").decision is sampled else NOT_SAMPLED

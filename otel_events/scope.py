@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from otel_events import context
 from otel_events.context import Entered, Frame, Place
 from otel_events.errors import InvalidParameter
+from otel_events.event import LEVELS, LLM_CALL_LEVEL
 from otel_events.failure import failure
 from otel_events.handle import Handle
 
 if TYPE_CHECKING:
-    from otel_events.recorder import Recorder
+    from otel_events.recording import Recording
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +40,14 @@ class ScopeKind:
         self.opens_trace, self.milestone = opens_trace, milestone
 
 
+RUN = ScopeKind("run", "MILESTONE", 0, opens_trace=True, milestone="simulation")
+TURN = ScopeKind("turn", "MILESTONE", 0, opens_trace=True, milestone="turn")
+SESSION = ScopeKind("session", "MILESTONE", 0, opens_trace=True)
+STEP = ScopeKind("step", "ACTION", LEVELS["ACTION"])
+TOOL_CALL = ScopeKind("tool.call", "ACTION", LEVELS["ACTION"])
+LLM_CALL = ScopeKind("llm.call", "SYSTEM", LLM_CALL_LEVEL)
+
+
 class Scope(Handle):
     """A scope of a recorder. As a cause it is its opening event; one that the verbosity leaves out, its causes."""
 
@@ -48,7 +57,7 @@ class Scope(Handle):
     )  # fmt: skip
 
     def __init__(
-        self, recorder: Recorder, kind: ScopeKind, *, agent_id: object = None, description: object = None,
+        self, recorder: Recording, kind: ScopeKind, *, agent_id: object = None, description: object = None,
         details: dict[str, Any] | None = None, caused_by: Any = None, turn_number: int | None = None,
         session_id: object = None, sim_time: object = None,
     ) -> None:  # fmt: skip
@@ -247,7 +256,7 @@ async def _drive_async(scope: Scope, generator: AsyncGenerator[Any, Any]) -> Asy
 class Because(ContextDecorator):
     """`with rec.because(d):` makes `d` the cause of everything inside that names none."""
 
-    def __init__(self, recorder: Recorder, caused_by: Any) -> None:
+    def __init__(self, recorder: Recording, caused_by: Any) -> None:
         self._recorder, self._caused_by = recorder, caused_by
         self._entered: list[Entered] = []
 

@@ -6,18 +6,17 @@ from typing import Any
 
 from otel_events import ids, timestamp
 from otel_events.context import Frame, Place
-from otel_events.emitter import LOW_64, Emitter, text_of
+from otel_events.emitter import LOW_64, Emitter
 from otel_events.event import SCHEMA_VERSION
 from otel_events.handle import Handle
+from otel_events.naming import text_of
 from otel_events.scope import Scope
 
 MAX_REPEATED = 2048
 """Longest string that a closing line repeats from the opening one: the attribute limit of the mapping."""
 
 
-def write_opening(
-    emitter: Emitter, scope: Scope, frame: Frame, causes: tuple[Handle, ...], own_trace: bool
-) -> None:
+def write_opening(emitter: Emitter, scope: Scope, frame: Frame, causes: tuple[Handle, ...], own_trace: bool) -> None:
     """Write the opening line and fill in the scope's place. Call it through `Emitter.run`."""
     now = emitter.clock.time_ns()
     if not emitter.log.has_part:

@@ -1,8 +1,8 @@
 """For tests of programs that record: a clock and ids that count, a run in a temporary directory, and `assert_caused`.
 
-    def test_a_transfer_follows_from_the_decision(recorder):        # the fixture comes with the package
-        run_my_simulation(recorder)
-        assert_caused("decision.savings_rate", "action.transfer")
+def test_a_transfer_follows_from_the_decision(recorder):        # the fixture comes with the package
+    run_my_simulation(recorder)
+    assert_caused("decision.savings_rate", "action.transfer")
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from otel_events.codec import decode
 from otel_events.event import Event
 from otel_events.handle import Handle
 from otel_events.parts import parts_of, read_lines
-from otel_events.recorder import Recorder, current
+from otel_events.recorder import Recorder
+from otel_events.silent import current
 
 try:
     import pytest
@@ -27,7 +28,7 @@ except ImportError:  # the rest of this module works without it
 
 
 class FakeClock:
-    """Time that passes by `step_ms` whenever somebody looks, and by `advance`. `step_back` moves the wall clock only."""
+    """Time that passes by `step_ms` at every look, and by `advance`. `step_back` moves the wall clock only."""
 
     def __init__(self, start: str = "2026-11-21T10:15:00Z", step_ms: int = 1) -> None:
         self._wall, self._monotonic, self._step = timestamp.to_ns(start), 0, step_ms * 1_000_000
@@ -74,7 +75,7 @@ class CountingIds:
 
 @contextmanager
 def recording(directory: Path | None = None, **settings: Any) -> Iterator[Recorder]:
-    """A recorder of a run called `test`, at full verbosity, shipping nothing, in a directory that goes away after it."""
+    """A recorder of a run called `test`, at full verbosity, shipping nothing, in a directory that goes away."""
     with TemporaryDirectory(prefix="otel-events-") as temporary:
         defaults: dict[str, Any] = {"simulation_id": "test", "verbosity": "DETAIL", "otlp": False}
         defaults |= {"clock": FakeClock(), "ids": CountingIds()}
