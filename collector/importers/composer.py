@@ -14,10 +14,8 @@ from typing import Any
 
 from otel_events import ids
 from otel_events.event import SCHEMA_VERSION, Event
+from otel_events.scope_lines import shortened
 from otel_events.timestamp import to_ns, to_text_ns
-
-MAX_REPEATED = 2048
-"""Characters of a string that a closing line repeats of its opening line, which has the full text."""
 
 
 def randomness(seed: bytes) -> Any:
@@ -91,7 +89,7 @@ class Composer:
         """The closing line of a scope, which repeats what the opening line said; later values win."""
         opener = scope.opener
         scope.closed = True
-        repeated: dict[str, Any] = _shortened(opener.details or {})
+        repeated: dict[str, Any] = shortened(opener.details or {}, opener.event_id)
         return replace(
             opener,
             event_id=self._id(ns, fields.pop("source_id", None)),
@@ -149,13 +147,3 @@ class Composer:
         """The span contexts of those causes for which they do not follow from the line."""
         contexts = {cause: self._contexts[cause] for cause in causes}
         return {cause: context for cause, context in contexts.items() if context != f"{trace_id}-{ids.span_id(cause)}"}
-
-
-def _shortened(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if len(value) <= MAX_REPEATED else value[: MAX_REPEATED - 1] + "…"
-    if isinstance(value, list):
-        return [_shortened(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _shortened(item) for key, item in value.items()}
-    return value

@@ -56,7 +56,7 @@ class SourceLine:
     @property
     def turn(self) -> dict[str, int]:
         number = self.fields.get("turn_number")
-        return {"turn_number": number + 1} if type(number) is int and number >= 0 else {}
+        return {"turn_number": number + 1} if type(number) is int and 0 <= number < 1 << 63 else {}
 
 
 def conversation_of(raw: bytes) -> str | None:
@@ -104,7 +104,10 @@ def parse(raw: bytes, number: int, conversation: str, timezone: tzinfo | None) -
 
 def _time(text: str, timezone: tzinfo | None) -> tuple[int, dict[str, str]]:
     """Nanoseconds, and what `src` says of the zone: nothing where the source has one."""
-    ns = to_ns(text)
+    try:
+        ns = to_ns(text)
+    except ValueError as error:
+        raise ValueError(f"timestamp: {error}") from None
     if re.search(r"([Zz]|[+-]\d\d:?\d\d)$", text):
         return ns, {}
     if timezone is None:
