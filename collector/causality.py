@@ -4,7 +4,7 @@
   the closing id is another name of it.
 - The order in which lines are added does not matter, and neither do cycles.
 - Breadth first: a node's distance is that of the shortest way, so a limit of depth never hides what is near.
-- Nothing but ids and numbers is kept: about 200 bytes an event.
+- Nothing but ids and numbers is kept: about 300 bytes an event.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from collector.answers import (
     duration_ns_of,
 )
 from collector.causality import Graph, Reach
-from collector.lookup import fetch, graph_of
+from collector.lookup import fetch, fetch_sorted, graph_of
 from collector.runs import Skipped, all_runs, lines, parts, scan
 from otel_events import ids
 from otel_events.errors import AmbiguousEvent, EventNotFound, RunNotFound
@@ -100,10 +100,9 @@ def resolve(run: Path, text: str) -> str:
     that name; the ending of an id, in either case of letters.
 
     Raises EventNotFound, and AmbiguousEvent for an ending that several ids share."""
-    if text and text in fetch(run, [text]):
-        return text
-    if re.fullmatch("[0-9a-fA-F]{32}", text) and (opener := _opener_of_trace(run, text)) is not None:
-        return opener
+    direct = {text, ids.event_of_trace(text)} if re.fullmatch("[0-9a-fA-F]{32}", text) else {text}
+    for event_id in fetch_sorted(run, direct):
+        return event_id
     return _searched(run, text)
 
 
@@ -213,16 +212,14 @@ def _nodes(run: Path, lines_of: dict[str, list[str]], distances: dict[str, int])
     return nodes
 
 
-def _opener_of_trace(run: Path, trace_id: str) -> str | None:
-    opener = ids.event_of_trace(trace_id)
-    return opener if opener in fetch(run, [opener]) else None
-
-
 def _searched(run: Path, text: str) -> str:
     folded = text.casefold()
-    in_trace = in_span = named = closing = None
+    exact = in_trace = in_span = named = closing = None
     alike = []
-    for _, event in scan(run):
+    sieve = folded.encode() if re.fullmatch(r"[\w.-]+", text, re.ASCII) else b""  # other text may stand escaped
+    for _, event in scan(run, sieve=sieve):
+        if event.event_id == text:
+            exact = text
         if in_trace is None and event.trace_id == folded:
             in_trace = event.event_id
         if in_span is None and event.span_id == folded:
@@ -231,12 +228,14 @@ def _searched(run: Path, text: str) -> str:
             named, closing = (named, event.event_id) if event.closes else (event.event_id, closing)
         if event.event_id.casefold().endswith(folded):
             alike.append(event.event_id)
-    chosen = in_trace or in_span or named or closing
-    if chosen is None and text and len(alike) > 1:
-        raise AmbiguousEvent(text, alike)
-    if chosen is None and (not text or not alike):
+    chosen = exact or in_trace or in_span or named or closing
+    if chosen is not None:
+        return chosen
+    if not text or not alike:
         raise EventNotFound(text, run.resolve().name)
-    return chosen or alike[0]
+    if len(alike) > 1:
+        raise AmbiguousEvent(text, alike)
+    return alike[0]
 
 
 def _summary(run: Path) -> RunSummary | None:

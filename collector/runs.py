@@ -110,10 +110,13 @@ def lines(part: Part, start: int = 0) -> Iterator[Line]:
             yield from read_lines(compressed, start)
 
 
-def scan(run: Path, skipped: Skipped | None = None) -> Iterator[Entry]:
-    """Every event of the run and its line, in order. Memory does not grow with a run whose parts are sorted."""
+def scan(run: Path, skipped: Skipped | None = None, sieve: bytes = b"") -> Iterator[Entry]:
+    """Every event of the run and its line, in order. Memory does not grow with a run whose parts are sorted.
+
+    With a `sieve`, in lower case, only lines that contain it in either case of letters: a tenth of the time."""
     found = parts(run)
-    yield from _once(_merged(found, Skipped() if skipped is None else skipped), lambda: _merged(found, Skipped()))
+    skipped = Skipped() if skipped is None else skipped
+    yield from _once(_merged(found, skipped, sieve), lambda: _merged(found, Skipped(), sieve))
 
 
 def first(run: Path) -> Event | None:
@@ -148,8 +151,10 @@ def _begun(run: Path) -> tuple[int, str]:
         return 0, run.name
 
 
-def _decoded(part: Part, skipped: Skipped) -> Iterator[Entry]:
+def _decoded(part: Part, skipped: Skipped, sieve: bytes) -> Iterator[Entry]:
     for line in lines(part):
+        if sieve and sieve not in line.text.lower():
+            continue
         try:
             event = codec.decode(line.text)
         except CorruptLine as error:
@@ -158,10 +163,10 @@ def _decoded(part: Part, skipped: Skipped) -> Iterator[Entry]:
             yield line, event
 
 
-def _merged(found: list[Part], skipped: Skipped) -> Iterator[Entry]:
+def _merged(found: list[Part], skipped: Skipped, sieve: bytes) -> Iterator[Entry]:
     if len(found) == 1:
-        return _decoded(found[0], skipped)
-    return heapq.merge(*(_decoded(part, skipped) for part in found), key=lambda entry: entry[1].event_id)
+        return _decoded(found[0], skipped, sieve)
+    return heapq.merge(*(_decoded(part, skipped, sieve) for part in found), key=lambda entry: entry[1].event_id)
 
 
 def _once(entries: Iterator[Entry], again: Callable[[], Iterator[Entry]]) -> Iterator[Entry]:
