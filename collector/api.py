@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 
@@ -26,6 +26,7 @@ from collector.causality import DEFAULT_DEPTH, MAX_DEPTH
 from collector.runs import find_run
 from otel_events.errors import EventNotFound, InvalidParameter, MissingExtra, RunNotFound
 from otel_events.filters import DEFAULT_LIMIT, MAX_LIMIT, EventFilter
+from otel_events.schema import json_schema
 
 try:
     import uvicorn
@@ -38,11 +39,29 @@ DEFAULT_PORT = 8000
 _PORTS_TRIED = 100
 
 EventType = Literal["MILESTONE", "DECISION", "ACTION", "STATE", "DETAIL", "SYSTEM"]
-Types = Annotated[list[EventType], Query(description="Any of these types; may be repeated")]
-Texts = Annotated[list[str], Query(description="Any of these; may be repeated")]
+Types = Annotated[list[EventType], Query(default_factory=list, description="Any of these types; may be repeated")]
+MoreTypes = Annotated[list[EventType], Query(default_factory=list, alias="event_types[]", include_in_schema=False)]
+Texts = Annotated[list[str], Query(default_factory=list, description="Any of these; may be repeated")]
+MoreAgents = Annotated[list[str], Query(default_factory=list, alias="agent_ids[]", include_in_schema=False)]
 Turn = Annotated[int | None, Query(ge=0)]
 Time = Annotated[str | None, Query(description="ISO 8601, inclusive; UTC unless it has a zone")]
 Depth = Annotated[int, Query(ge=1, le=MAX_DEPTH, description="Steps to follow")]
+
+_EVENT = json_schema()
+_EVENTS = {"type": "array", "items": _EVENT}
+_IDS = {"type": "array", "items": {"type": "string"}}
+_RUNS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "name": {"type": "string"},
+            "start_time": {"type": ["string", "null"], "description": "Timestamp of the run's first event"},
+            "event_count": {"type": "integer"},
+        },
+    },
+}
 
 
 def create_app(directory: Path) -> FastAPI:
@@ -58,7 +77,7 @@ def create_app(directory: Path) -> FastAPI:
         """Whether the service answers."""
         return {"status": "healthy"}
 
-    @app.get("/simulations")
+    @app.get("/simulations", responses=_answers(simulations=_RUNS))
     def simulations() -> Response:
         """Every run, the newest first."""
         found = [
@@ -67,15 +86,18 @@ def create_app(directory: Path) -> FastAPI:
         ]
         return _json(orjson.dumps({"simulations": found}))
 
-    @app.get("/simulations/{sim_id}/events")
+    @app.get(
+        "/simulations/{sim_id}/events",
+        responses=_answers(events=_EVENTS, total={"type": "integer"}, has_more={"type": "boolean"}),
+    )
     def events(
         sim_id: str,
-        event_types: Types = [],  # noqa: B006 - fastapi copies defaults
-        event_types_: Annotated[list[EventType], Query(alias="event_types[]", include_in_schema=False)] = [],  # noqa: B006
-        agent_ids: Texts = [],  # noqa: B006
-        agent_ids_: Annotated[list[str], Query(alias="agent_ids[]", include_in_schema=False)] = [],  # noqa: B006
-        names: Texts = [],  # noqa: B006
-        session_ids: Texts = [],  # noqa: B006
+        event_types: Types,
+        more_types: MoreTypes,
+        agent_ids: Texts,
+        more_agents: MoreAgents,
+        names: Texts,
+        session_ids: Texts,
         turn_start: Turn = None,
         turn_end: Turn = None,
         start_timestamp: Time = None,
@@ -85,8 +107,8 @@ def create_app(directory: Path) -> FastAPI:
     ) -> Response:
         """The events that the filters select, in order, a page at a time."""
         criteria = EventFilter(
-            event_types=[*event_types, *event_types_],
-            agent_ids=[*agent_ids, *agent_ids_],
+            event_types=[*event_types, *more_types],
+            agent_ids=[*agent_ids, *more_agents],
             names=names,
             session_ids=session_ids,
             turn_start=turn_start,
@@ -100,12 +122,22 @@ def create_app(directory: Path) -> FastAPI:
         rest = orjson.dumps({"total": page.total, "has_more": page.has_more})
         return _json(b'{"events":%s,%s' % (_array(page.events), rest[1:]))
 
-    @app.get("/simulations/{sim_id}/events/{event_id}")
+    @app.get("/simulations/{sim_id}/events/{event_id}", responses=_answers(_EVENT))
     def event(sim_id: str, event_id: str) -> Response:
         """One event."""
         return _json(queries.get(_run_of(directory, sim_id, event_id), event_id).raw)
 
-    @app.get("/simulations/{sim_id}/causality/{event_id}")
+    @app.get(
+        "/simulations/{sim_id}/causality/{event_id}",
+        responses=_answers(
+            event_id={"type": "string"},
+            event=_EVENT,
+            upstream=_EVENTS,
+            downstream=_EVENTS,
+            missing=_IDS,
+            truncated={"type": "object", "properties": {"upstream": _IDS, "downstream": _IDS}},
+        ),
+    )
     def causality(sim_id: str, event_id: str, depth: Depth = DEFAULT_DEPTH) -> Response:
         """An event, all its causes (`upstream`) and all its effects (`downstream`), the nearest first. A scope is its
         opening event. `missing`: causes that are not in the run. `truncated`: events beyond which it would go on."""
@@ -161,6 +193,15 @@ def _listener(host: str, port: int, tries: int) -> socket.socket:
         else:
             return listener
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _answers(schema: dict[str, Any] | None = None, **fields: Any) -> dict[int | str, dict[str, Any]]:
+    """What the documentation says of an endpoint; the answers themselves are slices of the log, not made from it."""
+    described = {"type": "object", "properties": fields, "required": list(fields)} if schema is None else schema
+    return {
+        200: {"content": {"application/json": {"schema": described}}, "description": "Found"},
+        404: {"description": "No such run or event"},
+    }
 
 
 def _run_of(directory: Path, sim_id: str, event_id: str) -> Path:

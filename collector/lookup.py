@@ -73,7 +73,7 @@ class _Loaded:
     def refreshed(self, run: Path) -> Graph:
         """The graph with everything that has been added since; anew if a part is gone or another one."""
         found = {part.name: part for part in parts(run)}
-        if any(name not in found or _identity(found[name]) != read[0] for name, read in self._read.items()):
+        if any(name not in found or not _continues(found[name], *read) for name, read in self._read.items()):
             self._forget()
         for name, part in found.items():
             first, offset, was_compressed = self._read.get(name, (None, 0, False))
@@ -108,6 +108,16 @@ def graph_of(run: Path, *event_ids: str) -> Iterator[Graph]:
             if event_id not in graph:
                 raise EventNotFound(event_id, run.resolve().name)
         yield graph
+
+
+def _continues(part: Part, identity: str | None, offset: int, was_compressed: bool) -> bool:
+    """Whether what was read of a part is still what stands in it."""
+    if _identity(part) != identity:
+        return False
+    try:
+        return part.compressed or part.path.stat().st_size >= offset
+    except FileNotFoundError:  # compressed just now
+        return True
 
 
 def _identity(part: Part) -> str | None:

@@ -71,6 +71,27 @@ def test_health_and_docs(client):
     ]
 
 
+def test_the_documentation_names_parameters_and_fields(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    events = paths["/simulations/{sim_id}/events"]["get"]
+    assert [each["name"] for each in events["parameters"]] == [
+        "sim_id",
+        "event_types",
+        "agent_ids",
+        "names",
+        "session_ids",
+        "turn_start",
+        "turn_end",
+        "start_timestamp",
+        "end_timestamp",
+        "limit",
+        "offset",
+    ]
+    schema = events["responses"]["200"]["content"]["application/json"]["schema"]
+    assert schema["required"] == ["events", "total", "has_more"]
+    assert "caused_by" in schema["properties"]["events"]["items"]["properties"]
+
+
 def test_simulations_start_with_their_first_event_whichever_part_holds_it(client):
     """The original took the time of the newest part as soon as there were two."""
     assert client.get("/simulations").json() == {

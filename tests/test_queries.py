@@ -211,6 +211,14 @@ def test_a_graph_grows_with_its_run(run):
         Run(run).causes(numbered(6))
 
 
+def test_a_graph_forgets_what_was_cut_off(run):
+    part = run / "events_2026-11-21_10-01-00.jsonl"
+    assert found(Run(run).effects(numbered(1), depth=1)) == ids_of(2, 3)
+    assert found(Run(run).effects(numbered(2))) == ids_of(6)
+    part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:2]))
+    assert found(Run(run).effects(numbered(2))) == []
+
+
 def test_a_graph_survives_the_compression_of_a_part(run):
     before = found(Run(run).causes(numbered(6)))
     part = run / "events.jsonl"
