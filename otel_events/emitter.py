@@ -85,10 +85,12 @@ class Emitter:
             self._writing = True
             try:
                 write(*arguments)
-                while self._deferred:
-                    self._deferred.pop(0)()
-            finally:
-                self._writing = False
+            finally:  # also where a signal handler recorded something and then left by an exception
+                try:
+                    while self._deferred:
+                        self._deferred.pop(0)()
+                finally:
+                    self._writing = False
 
     def write_point(
         self, handle: Handle, frame: Frame, event_type: str, name: str, is_span: bool, agent_id: object,

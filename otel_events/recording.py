@@ -112,7 +112,7 @@ class Recording:
         stats = self.flush()
         if self._syncer is not None:
             self._syncer.stop()
-        self._emitter.log.release()
+        self._emitter.run(self._emitter.log.release)
         for subscription in self._subscriptions:
             subscription.stop()
         if self._shipper is not None:
