@@ -142,7 +142,7 @@ class Log:
                 line = line.removesuffix(_END) + self._resource_bytes + _END
             written = os.write(self._fd, line)  # invariant 2: one event, one line, one write
             if written != len(line):
-                os.ftruncate(self._fd, self._size)
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
                 raise OSError(28, f"only {written} of {len(line)} bytes could be written", str(self._path))
         except OSError as error:
             self.lost += 1
@@ -267,8 +267,10 @@ def _locked(fd: int) -> bool:
 def _same_file(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:  # it cannot be looked at for now: no reason to leave a part that can be written
+        return True
 
 
 def _cut(fd: int, path: Path) -> Torn | None:
