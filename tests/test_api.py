@@ -316,6 +316,15 @@ def test_no_request_makes_the_service_fail(tmp_path_factory, run, event_id, quer
         assert client.get("/simulations/sim-001/events", params=query).status_code in (200, 400, 422)
 
 
+def test_without_its_extra_the_service_says_what_to_install():
+    code = "import sys; sys.modules['fastapi'] = None; import collector.api"
+    failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].endswith(
+        "serving a run over HTTP needs the extra `reader`: pip install 'otel-events[reader]'"
+    )
+
+
 SERVER = """
 import sys
 from pathlib import Path

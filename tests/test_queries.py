@@ -12,7 +12,7 @@ from hypothesis import given
 from strategies import as_networkx, event, histories, numbered, scope, write
 
 from collector import EventFilter, EventService, Run, queries
-from otel_events import ids
+from otel_events import Recorder, ids
 from otel_events.codec import encode_event
 from otel_events.errors import AmbiguousEvent, EventNotFound, InvalidParameter, RunNotFound
 
@@ -251,6 +251,34 @@ def test_queries_over_any_history_agree_with_networkx(tmp_path_factory, history)
         assert queries.node(run, each.event_id).id == start
     assert queries.stats(run).events == len(history)
     assert queries.timeline(run).total == sum(queries.stats(run).types.values())
+
+
+def test_a_run_can_be_read_while_it_is_written_and_rotated(tmp_path):
+    """What was read once stays where it was, and nothing half written is seen."""
+    run, rounds, written = tmp_path / "sim-001", 0, 0
+
+    def write_until_it_was_read_often() -> None:
+        nonlocal written
+        while rounds < 5 and written < 20_000:
+            recorder.action("alice", "go", {"n": written}, caused_by=first)
+            written += 1
+
+    with (
+        Recorder(tmp_path, simulation_id="sim-001", otlp=False, rotate=50_000) as recorder,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = recorder.action("alice", "begin")
+        writing, before = pool.submit(write_until_it_was_read_often), list[str]()
+        for rounds in range(1, 6):  # noqa: B007 - read by the writer
+            page = queries.find(run, EventFilter(names=["go"], limit=10_000))
+            now = found(each.event for each in page.events)
+            assert now[: len(before)] == before
+            assert page.skipped.count == 0
+            assert len(queries.effects(run, first.event_id).nodes) >= len(now)
+            before = now
+        writing.result()
+    assert Run(run).page(name="go").total == written
+    assert len(list(run.glob("events*.jsonl"))) > 1
 
 
 def test_unknown_events_and_runs_are_told_apart(run, tmp_path):
