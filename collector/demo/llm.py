@@ -198,6 +198,9 @@ def _checked(body: bytes) -> dict[str, Any]:
         )
     if not all(isinstance(message, dict) and "role" in message for message in request["messages"]):
         raise _Refused(400, "Missing required parameter: 'messages[].role'.", param="messages")
+    for limit in ("max_tokens", "max_completion_tokens"):
+        if type(request.get(limit, 1)) not in (int, type(None)):
+            raise _Refused(400, f"Invalid type for '{limit}': expected an integer.", param=limit, code="invalid_type")
     if request.get("model") != MODEL:
         raise _no_such_model(request.get("model"))
     return request

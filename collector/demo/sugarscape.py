@@ -47,6 +47,7 @@ class Known:
         self.holdings = {"sugar": sugar, "spice": spice}
         self.vision: Handle | None = None
         self.arrival: Handle | None = None
+        self.traded = False
 
     @property
     def wealth(self) -> list[Handle]:
@@ -136,6 +137,7 @@ class Sugarscape:
         for good in GOODS:
             details = {"harvested": found[good], "burnt": self._burns(trader, good)}
             known.holdings[good] = self._holds(trader, good, before[good], known.arrival, **details)
+        known.traded = False
 
     def _maybe_die(self, maybe_die: Callable[..., None], trader: Trader) -> None:
         starved, known = trader.is_starved(), self._known[trader]
@@ -165,9 +167,15 @@ class Sugarscape:
         for trader, good, old in before:
             self._known[trader].holdings[good] = self._holds(trader, good, old, trade)
         self.trades += 1
-        if self._initiator is not None and self._known[self._initiator].vision is not None:
+        self._consider(trade, self._known[seller], self._known[buyer])
+
+    def _consider(self, trade: Handle, *partners: Known) -> None:
+        """The best example is a merchant's, the first of this turn for both: its reasons are near. Else any."""
+        advised = self._initiator is not None and self._known[self._initiator].vision is not None
+        if self.example is None or (advised and not any(partner.traded for partner in partners)):
             self.example = trade
-        self.example = self.example or trade
+        for partner in partners:
+            partner.traded = True
 
     def _offers(self, trader: Trader, partner: Trader, gives: str, amounts: dict[str, int | float]) -> Handle:
         known, wants = self._known[trader], GOODS[1 - GOODS.index(gives)]
