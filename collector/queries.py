@@ -108,6 +108,9 @@ def resolve(run: Path, text: str) -> str:
 
 def node(run: Path, event_id: str) -> Node:
     """The node that an id belongs to, with both lines of a scope."""
+    found = get(run, event_id)
+    if found.event.phase is None:
+        return Node(event_id, found, None, 0)
     with graph_of(run, event_id) as graph:
         lines_of = {graph.node(event_id): graph.lines(event_id)}
     return _nodes(run, lines_of, {})[0]

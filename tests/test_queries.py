@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from hypothesis import given
@@ -255,30 +257,45 @@ def test_queries_over_any_history_agree_with_networkx(tmp_path_factory, history)
 
 def test_a_run_can_be_read_while_it_is_written_and_rotated(tmp_path):
     """What was read once stays where it was, and nothing half written is seen."""
-    run, rounds, written = tmp_path / "sim-001", 0, 0
+    run, enough, before = tmp_path / "sim-001", Event(), list[str]()
 
-    def write_until_it_was_read_often() -> None:
-        nonlocal written
-        while rounds < 5 and written < 20_000:
-            recorder.action("alice", "go", {"n": written}, caused_by=first)
-            written += 1
+    def write_on() -> int:
+        for number in range(9_000):
+            recorder.action("alice", "go", {"n": number}, caused_by=first)
+            if enough.wait(0.0001):
+                return number + 1
+        return 9_000
 
     with (
         Recorder(tmp_path, simulation_id="sim-001", otlp=False, rotate=50_000) as recorder,
         ThreadPoolExecutor(1) as pool,
     ):
         first = recorder.action("alice", "begin")
-        writing, before = pool.submit(write_until_it_was_read_often), list[str]()
-        for rounds in range(1, 6):  # noqa: B007 - read by the writer
+        writing = pool.submit(write_on)
+        while len(list(run.glob("events*.jsonl"))) < 4:
             page = queries.find(run, EventFilter(names=["go"], limit=10_000))
             now = found(each.event for each in page.events)
             assert now[: len(before)] == before
             assert page.skipped.count == 0
             assert len(queries.effects(run, first.event_id).nodes) >= len(now)
             before = now
+        enough.set()
         writing.result()
-    assert Run(run).page(name="go").total == written
-    assert len(list(run.glob("events*.jsonl"))) > 1
+    assert Run(run).page(name="go").total == writing.result()
+
+
+def test_the_memory_of_a_query_is_that_of_its_answer(tmp_path):
+    run = write(tmp_path / "sim-001", [event(n, name="action.go", details={"text": "x" * 1_000}) for n in range(9_000)])
+    assert (run / "events.jsonl").stat().st_size > 10_000_000
+    tracemalloc.start()
+    try:
+        assert queries.find(run, EventFilter(limit=10)).total == 9_000
+        assert queries.stats(run).events == 9_000
+        assert queries.resolve(run, "go") == numbered(8_999)
+        assert len(queries.endings(run, ids_of(1, 2))) == 2
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_unknown_events_and_runs_are_told_apart(run, tmp_path):
