@@ -27,14 +27,14 @@ class Causes:
 
     def __init__(self, directory: Path, sync: Callable[[], None]) -> None:
         self._directory, self._sync = directory, sync
-        self._recent: dict[str, Handle] = {}
+        self.recent: dict[str, Handle] = {}
         self._older: dict[str, Handle] = {}
 
     def remember(self, event_id: str, handle: Handle) -> None:
         """Keep the handle for those who will name the event by its id."""
-        self._recent[event_id] = handle
-        if len(self._recent) >= REMEMBERED:
-            self._older, self._recent = self._recent, {}
+        self.recent[event_id] = handle
+        if len(self.recent) >= REMEMBERED:
+            self._older, self.recent = self.recent, {}
 
     def resolve(self, caused_by: Cause, where: str) -> tuple[tuple[Handle, ...], int]:
         """The recorded events behind `caused_by`, each once, and how many were left out on the way.
@@ -66,7 +66,7 @@ class Causes:
 
     def _look_up(self, handle: Handle) -> Handle:
         event_id = handle.event_id
-        found = self._recent.get(event_id) or self._older.get(event_id)
+        found = self.recent.get(event_id) or self._older.get(event_id)
         if found is not None or not ids.is_event_id(event_id):
             return found or handle
         try:

@@ -54,6 +54,8 @@ class Emitter:
         """Where code without a context belongs: the innermost open turn, else the run."""
         self.normalise = Normaliser(self._store_blob, redact)  # invariant 7: the one choke point
         self.causes = Causes(log.log.directory, log.sync)
+        self._counts = log.log
+        self._time_ns = clock.time_ns
         self.recorded = self.repaired = self.unresolved = 0
         self._sampled = sampled
         self._torn: list[Torn] = []
@@ -73,42 +75,77 @@ class Emitter:
         self._reset_lock()
         self._torn = []
         self.recorded = self.repaired = self.unresolved = 0
-        self.log.log.lost = self.log.dropped = self._lost_told = self._dropped_told = 0
+        self._counts.lost = self._counts.dropped = self._lost_told = self._dropped_told = 0
         self.normalise.without_rule = self.normalise.redaction_failures = 0
 
     def run(self, write: Callable[..., object], *arguments: Any) -> None:
         """Call `write` under the lock; right after the current line if this thread is in the middle of one."""
         with self._lock:
-            if self._writing:
+            if self._writing:  # this thread is: the lock lets nobody else in
                 self._deferred.append(partial(write, *arguments))
                 return
             self._writing = True
             try:
                 write(*arguments)
-            finally:  # also where a signal handler recorded something and then left by an exception
-                try:
-                    while self._deferred:
-                        self._deferred.pop(0)()
-                finally:
-                    self._writing = False
+            finally:
+                self._end_writing()
 
-    def write_point(
+    def _end_writing(self) -> None:
+        """Write what was put off, also where a signal handler recorded something and then left by an exception."""
+        try:
+            while self._deferred:
+                self._deferred.pop(0)()
+        finally:
+            self._writing = False
+
+    def point(
+        self, frame: Frame, event_type: str, name: str, is_span: bool, agent_id: object,
+        details: dict[str, Any] | None, causes: tuple[Handle, ...], description: object, turn_number: int | None,
+        session_id: object, sim_time: object, error: dict[str, Any] | None,
+    ) -> Handle:  # fmt: skip
+        """Record a point event. What `run` does, written out: this is the path on which every call counts."""
+        handle = Handle()
+        with self._lock:
+            if self._writing:
+                self._deferred.append(
+                    partial(
+                        self._write_point, handle, frame, event_type, name, is_span, agent_id, details, causes,
+                        description, turn_number, session_id, sim_time, error,
+                    )
+                )  # fmt: skip
+                return handle
+            self._writing = True
+            try:
+                self._write_point(
+                    handle, frame, event_type, name, is_span, agent_id, details, causes, description, turn_number,
+                    session_id, sim_time, error,
+                )  # fmt: skip
+            finally:
+                if self._deferred:
+                    self._end_writing()
+                self._writing = False
+        return handle
+
+    def _write_point(
         self, handle: Handle, frame: Frame, event_type: str, name: str, is_span: bool, agent_id: object,
         details: dict[str, Any] | None, causes: tuple[Handle, ...], description: object, turn_number: int | None,
         session_id: object, sim_time: object, error: dict[str, Any] | None,
     ) -> None:  # fmt: skip
-        """Write the line of a point event and make `handle` name it. Call it through `run`."""
-        now = self.clock.time_ns()
+        """Write the line of a point event and make `handle` name it."""
+        now = self._time_ns()
         if not self.log.has_part:
             self.take(now)
         place = frame.place
-        if place.trace.spans >= MAX_TRACE_SPANS:
-            self.continue_if_full(frame, now)
         trace = place.trace
+        if trace.spans >= MAX_TRACE_SPANS:
+            self.continue_if_full(frame, now)
+            trace = place.trace
         value = self.ids.next(now // 1_000_000)
-        handle.event_id, handle.trace_id = ids.text(value), trace.trace_id
+        event_id, span_id = ids.texts(value)
+        handle.event_id = event_id
+        handle.trace_id = trace_id = trace.trace_id
         line: dict[str, Any] = {
-            "event_id": handle.event_id,
+            "event_id": event_id,
             "timestamp": timestamp.to_text(now),
             "turn_number": frame.turn_number if turn_number is None else turn_number,
             "event_type": event_type,
@@ -117,9 +154,10 @@ class Emitter:
         if agent_id is not None:
             line["agent_id"] = agent_id if type(agent_id) is str else text_of(agent_id)
         if causes:
-            line["caused_by"] = handle.causes = tuple([cause.event_id for cause in causes])
+            named = (causes[0].event_id,) if len(causes) == 1 else tuple([cause.event_id for cause in causes])
+            line["caused_by"] = handle.causes = named
         if description is not None:
-            line["description"] = description if type(description) is str else text_of(description)
+            line["description"] = text_of(description)
         if details:
             line["details"] = details
         line["name"] = name
@@ -129,18 +167,20 @@ class Emitter:
             line["sim_time"] = sim_time if type(sim_time) in (int, float, str) else text_of(sim_time)
         if error is not None:
             line["error"] = error
-        line["trace_id"] = trace.trace_id
+        line["trace_id"] = trace_id
+        handle.is_span = is_span
         if is_span:
             trace.spans += 1
-            line["span_id"] = handle.span_id = f"{value & LOW_64:016x}"
+            line["span_id"] = handle.span_id = span_id
             line["parent_span_id"] = place.span_id
         else:
-            handle.is_span = False
             line["span_id"] = handle.span_id = place.span_id
         if trace.flags is not None:
             line["trace_flags"] = trace.flags
-        if causes and (links := self.links_to(causes, trace.trace_id)):
-            line["links"] = links
+        for cause in causes:
+            if cause.trace_id != trace_id or not cause.is_span:
+                line["links"] = self.links_to(causes, trace_id)
+                break
         line["v"] = SCHEMA_VERSION
         self.append(handle, line, now)
 
@@ -157,13 +197,13 @@ class Emitter:
 
     def append(self, handle: Handle, line: dict[str, Any], ns: int) -> None:
         """Encode and write one line, remember it as a cause, and tell what was lost before it."""
-        log = self.log
-        handle.recorded = log.append(encode(line, self.normalise), ns)
-        if handle.recorded:
+        handle.recorded = written = self.log.append(encode(line, self.normalise), ns)
+        if written:
             self.recorded += 1
-            self.causes.remember(handle.event_id, handle)
-        if self._torn or log.log.lost != self._lost_told or log.dropped != self._dropped_told:
-            self._tell_losses(written=handle.recorded)
+            self.causes.remember(line["event_id"], handle)
+        counts = self._counts
+        if counts.lost != self._lost_told or counts.dropped != self._dropped_told or self._torn:
+            self._tell_losses(written)
 
     def take(self, ns: int) -> tuple[bool, bool] | None:
         """Own a part; the ids go on after its last one. Whether the run existed, and whether others write it."""
@@ -238,14 +278,14 @@ class Emitter:
 
     # --- losses --------------------------------------------------------------------------------------------------
 
-    def _tell_losses(self, *, written: bool) -> None:
+    def _tell_losses(self, written: bool) -> None:
         """Warn about what was lost since the last time and, when the disk works again, put it into the log."""
-        log = self.log.log
-        lost, dropped = log.lost - self._lost_told, self.log.dropped - self._dropped_told
+        log = self._counts
+        lost, dropped = log.lost - self._lost_told, log.dropped - self._dropped_told
         if lost:
             self.warn("lost", f"{log.lost} events of run {self.simulation_id} are lost so far: {log.failure}")
         if dropped:
-            all_dropped = f"{self.log.dropped} events of run {self.simulation_id} were dropped so far"
+            all_dropped = f"{log.dropped} events of run {self.simulation_id} were dropped so far"
             self.warn("dropped", f"{all_dropped}: the queue is full")
         if not written:
             return
@@ -262,12 +302,12 @@ class Emitter:
 
     def _tell(self, name: str, details: dict[str, Any]) -> bool:
         """Write one of the log's own events; that it fails is no further loss."""
-        now, log = self.clock.time_ns(), self.log.log
-        before = log.lost, self.log.dropped
+        now, log = self.clock.time_ns(), self._counts
+        before = log.lost, log.dropped
         value = self.ids.next(now // 1_000_000)
         if self._append_own(value, now, self.ground, "SYSTEM", name, {"status": "warning", **details}, {}):
             return True
-        log.lost, self.log.dropped = before
+        log.lost, log.dropped = before
         return False
 
     def warn(self, kind: str, message: str) -> None:
@@ -279,7 +319,7 @@ class Emitter:
 
     def _store_blob(self, name: str, data: bytes) -> None:
         """Keep long bytes once, under their hash, complete before the line that names them."""
-        directory = self.log.log.directory / BLOBS
+        directory = self._counts.directory / BLOBS
         target = directory / name
         try:
             if target.exists():

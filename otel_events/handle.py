@@ -24,13 +24,16 @@ class Handle:
 
     __slots__ = ("__weakref__", "causes", "event_id", "is_span", "recorded", "span_id", "trace_id")
 
+    event_id: str
+    trace_id: str
+    span_id: str
+    is_span: bool
+    recorded: bool
+    causes: tuple[str, ...]
+
     def __init__(self) -> None:
-        self.event_id = ""
-        self.trace_id = ""
-        self.span_id = ""
-        self.is_span = True
-        self.recorded = False
-        self.causes: tuple[str, ...] = ()
+        self.event_id = self.trace_id = self.span_id = ""
+        self.is_span, self.recorded, self.causes = True, False, ()
 
     @classmethod
     def of(cls, event_id: str, trace_id: str, span_id: str, causes: Iterable[str] = ()) -> Handle:

@@ -92,22 +92,29 @@ class IdGenerator:
         return int.from_bytes(self._pool[self._used - size : self._used], "big")
 
 
-_prefix: tuple[int, str] = (
-    -1,
-    "",
-)  # the last 88 high bits seen and their 18 letters: one pair, so threads see both or none
+_HEX = [f"{byte:02x}" for byte in range(256)]  # eight bits -> two digits
+_latest: tuple[int, str, str] = (-1, "", "")  # the last 112 high bits, their 22 letters and 12 digits: one object
+
+
+def texts(value: int) -> tuple[str, str]:
+    """The 26 letters of a 128-bit id, and the 16 hex digits of the span that it opens.
+
+    Neighbours share all but their last letters, so what the high bits say is kept from one call to the next.
+    """
+    global _latest
+    high, letters, digits = _latest
+    if value >> 16 != high:
+        high = value >> 16
+        letters = "".join([_PAIRS[value >> shift & 1023] for shift in range(120, 19, -10)])
+        digits = f"{value >> 16 & 0xFFFFFFFFFFFF:012x}"
+        _latest = (high, letters, digits)
+    event_id = f"{letters}{_PAIRS[value >> 10 & 1023]}{_PAIRS[value & 1023]}"
+    return event_id, f"{digits}{_HEX[value >> 8 & 255]}{_HEX[value & 255]}"
 
 
 def text(value: int) -> str:
     """The 26 letters of a 128-bit id."""
-    global _prefix
-    high, letters = _prefix
-    if value >> 40 != high:
-        high = value >> 40
-        letters = "".join(_PAIRS[high >> shift & 1023] for shift in range(80, -1, -10))
-        _prefix = (high, letters)
-    pairs = _PAIRS
-    return f"{letters}{pairs[value >> 30 & 1023]}{pairs[value >> 20 & 1023]}{pairs[value >> 10 & 1023]}{pairs[value & 1023]}"
+    return texts(value)[0]
 
 
 def is_event_id(candidate: str) -> bool:

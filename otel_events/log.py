@@ -11,6 +11,7 @@ Where there is no `flock`, a log always begins a part of its own.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -59,11 +60,12 @@ class Log:
     def __init__(self, directory: Path, resource: dict[str, object], rotate: Rotation) -> None:
         self.directory = directory
         self.failure: OSError | None = None
-        self.dropped = 0  # a queue's business; always 0 here
+        self.dropped = 0  # events that a full queue before this log refused
         self.lost = 0  # events that could not be written, or whose part lost its name
         self._resource = resource
         self._resource_bytes = b',"resource":' + orjson.dumps(resource)
         self._rotate = rotate
+        self._max_size = rotate if isinstance(rotate, int) else sys.maxsize
         self._fd = -1
         self._retry_ns = 0
         self.forget()
@@ -75,7 +77,7 @@ class Log:
         self._fd = -1  # invariant 2: the child must not write its parent's part
         self._path = Path()
         self._size = 0
-        self._day = 0
+        self._day_end_ns = sys.maxsize
         self._check_ns = 0
         self._unchecked = 0
         self._dirty = False
@@ -132,7 +134,7 @@ class Log:
         try:
             if ns >= self._check_ns or ns < self._check_ns - _SECOND_NS:
                 self.check(ns)
-            if self._fd < 0 or self._full(ns):
+            if self._fd < 0 or self._size >= self._max_size or ns >= self._day_end_ns:
                 if ns < self._retry_ns:
                     self.lost += 1
                     return False
@@ -195,20 +197,15 @@ class Log:
 
     def _own(self, fd: int, path: Path, ns: int) -> None:
         self._fd, self._path, self._size = fd, path, os.fstat(fd).st_size
-        self._day = ns // _DAY_NS
+        self._day_end_ns = (ns // _DAY_NS + 1) * _DAY_NS if self._rotate == "day" else sys.maxsize
         self._check_ns, self._unchecked, self.failure = ns + _SECOND_NS, 0, None
-
-    def _full(self, ns: int) -> bool:
-        if isinstance(self._rotate, int):
-            return self._size >= self._rotate
-        return self._rotate == "day" and ns // _DAY_NS != self._day
 
     def _suitable(self, fd: int, part: parts.Part, ns: int) -> int | None:
         """The last id in a part that we may go on writing (0 if it is empty), None if it is not for us."""
         size = os.fstat(fd).st_size
         if size == 0:
             return 0
-        if isinstance(self._rotate, int) and size >= self._rotate:
+        if size >= self._max_size:
             return None
         first = parts.first_line(part)
         if first is None or not first.startswith(b'{"event_id":') or _resource_of(first) != self._resource:

@@ -34,7 +34,6 @@ class QueuedLog:
 
     def __init__(self, log: Log, queue: Queue) -> None:
         self._log, self._queue = log, queue
-        self.dropped = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -70,7 +69,7 @@ class QueuedLog:
                 self._thread.start()
             if len(self._waiting) >= self._queue.size:
                 if self._queue.policy == "drop":
-                    self.dropped += 1
+                    self._log.dropped += 1
                     return False
                 self._changed.wait_for(lambda: len(self._waiting) < self._queue.size)
             self._waiting.append((line, ns))

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from otel_events.ship import ShipperThread
     from otel_events.subscribe import Subscription
 
+_current_frame = context.current.get
 _open: dict[str, Recording] = {}  # by directory: those of this process that are not closed
 
 
@@ -130,7 +131,7 @@ class Recording:
             targets = tuple(target_stats(self.directory))
         return Stats(
             recorded=emitter.recorded, suppressed=self._suppressed, lost=emitter.log.log.lost,
-            dropped=emitter.log.dropped, repaired=emitter.repaired, unresolved=emitter.unresolved,
+            dropped=emitter.log.log.dropped, repaired=emitter.repaired, unresolved=emitter.unresolved,
             without_rule=normalise.without_rule, redaction_failures=normalise.redaction_failures, targets=targets,
         )  # fmt: skip
 
@@ -235,21 +236,24 @@ class Recording:
         caused_by: Cause, description: object, turn_number: int | None, session_id: object, sim_time: object,
         error: object,
     ) -> Handle:  # fmt: skip
-        frame, emitter = self._frame(), self._emitter
+        emitter = self._emitter
+        frame = _current_frame()
+        if frame is None or frame.owner is not self or self._closed:
+            frame = self._frame()
         if turn_number is not None:
             check_turn(turn_number, name)
         if caused_by is None:
             causes = frame.causes
+        elif type(caused_by) is Handle:
+            causes = (caused_by,)
         else:
             causes, omitted = emitter.causes.resolve(caused_by, name)
             if omitted:
                 details = {**(details or {}), "causes_omitted": omitted}
-        handle = Handle()
-        emitter.run(
-            emitter.write_point, handle, frame, event_type, name, is_span, agent_id, details, causes, description,
-            turn_number, session_id, sim_time, None if error is None else failure(error),
+        return emitter.point(
+            frame, event_type, name, is_span, agent_id, details, causes, description, turn_number, session_id, sim_time,
+            None if error is None else failure(error),
         )  # fmt: skip
-        return handle
 
     def _suppress(self, caused_by: Cause) -> Suppressed:
         frame = self._frame()
@@ -263,7 +267,7 @@ class Recording:
             raise RecorderClosed(self.simulation_id, "record")
         if not self._started:
             self._start()
-        frame = context.current.get()
+        frame = _current_frame()
         return frame if frame is not None and frame.owner is self else self._emitter.ground
 
     def _frame_because(self, caused_by: Cause) -> Frame:

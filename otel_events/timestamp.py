@@ -15,9 +15,17 @@ _SECOND = 1_000_000_000
 _FORM = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?(Z|z|[+-]\d\d:?\d\d)?")
 
 
-@lru_cache(maxsize=8)
+_DIGITS = [f"{number:03d}" for number in range(1000)]
+_latest: tuple[int, str] = (-1, "")  # the last second written and its text: one pair, so threads see both or none
+
+
 def _second_text(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
+    global _latest
+    known, text = _latest
+    if known != seconds:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
+        _latest = (seconds, text)
+    return text
 
 
 @lru_cache(maxsize=1024)
@@ -26,8 +34,12 @@ def _second_value(text: str) -> int:
 
 
 def to_text(ns: int) -> str:
-    """`2026-11-21T10:15:00.000000Z` for nanoseconds since the epoch; the second's text is cached."""
-    return f"{_second_text(ns // _SECOND)}{ns % _SECOND // 1000:06d}Z"
+    """`2026-11-21T10:15:00.000000Z` for nanoseconds since the epoch; the second's text is kept for the next call."""
+    known, text = _latest
+    seconds, rest = divmod(ns, _SECOND)
+    if known != seconds:
+        text = _second_text(seconds)
+    return f"{text}{_DIGITS[rest // 1_000_000]}{_DIGITS[rest // 1000 % 1000]}Z"
 
 
 def to_text_ns(ns: int) -> str:
