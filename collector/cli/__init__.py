@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from collector.cli import causes, look, move, start, tail
+from collector.cli import causes, examine, look, move, start, tail
 from collector.cli.summary import plain
 from otel_events.config import VERSION
 from otel_events.errors import (
@@ -41,7 +41,9 @@ class _Program(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            answer = super().invoke(ctx)
+            sys.stdout.flush()  # here a closed pipe can be handled, at exit it cannot
+            return answer
         except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
@@ -55,7 +57,7 @@ class _Program(TyperGroup):
 def _sentence(error: Exception, command: str | None) -> str:
     if isinstance(error, OSError) and not isinstance(error, OtelEventsError):
         return plain(
-            f"{error.filename or 'the system'}: {error.strerror or error}; is the path right, may you read it?"
+            f"{error.filename or 'the system'}: {error.strerror or error}; is the path right, and may you read it?"
         )
     if isinstance(error, RunNotFound) and not error.run:
         return plain(f"no run in {error.directory}: make one with `otel-events demo`, or say --dir where yours are")
@@ -98,7 +100,7 @@ app = typer.Typer(
 _COMMANDS: list[Callable[..., None]] = [
     *(start.demo, start.serve),
     *(look.runs, look.events, look.show, causes.why, causes.effects, causes.path, tail.tail, look.stats),
-    *(move.ship, move.doctor, move.export, move.import_),
+    *(move.ship, examine.doctor, move.export, move.import_),
 ]
 for _command in _COMMANDS:
     app.command(_command.__name__.rstrip("_"))(_command)

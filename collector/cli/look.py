@@ -12,8 +12,8 @@ from rich.text import Text
 from collector import queries
 from collector.answers import Found, Statistics
 from collector.cli import options
-from collector.cli.render import counts, document, listing, note, raw, show_line, table
-from collector.cli.summary import duration, plain, summary
+from collector.cli.render import counts, document, listing, note, raw, show_line, table, target_lines
+from collector.cli.summary import phase, plain, summary
 from collector.cli.tail import state_of
 from otel_events.errors import RunNotFound
 
@@ -110,28 +110,37 @@ def stats(run: options.Run = "", directory: options.Directory = Path("output"), 
     otel-events stats --json | jq .llm_calls
     """
     directory = options.the_run(directory, run)
-    found, state = queries.stats(directory), state_of(directory)
+    from otel_events.ship import target_stats
+
+    found, state, targets = queries.stats(directory), state_of(directory), target_stats(directory)
     if json:
-        document({"run": directory.resolve().name, "state": state, **_numbers(found)})
+        document({"run": directory.resolve().name, "state": state, **_numbers(found), "targets": targets})
     else:
         _statistics(directory.resolve().name, state, found)
+        for line in target_lines(targets):
+            show_line(line)
     if found.skipped.count:
         note(f"{found.skipped.count} lines are no events: `otel-events doctor {directory}` says which")
 
 
 def _fields(found: Found) -> None:
     event = found.event
-    phase = f" closes after {duration(event)}" if event.closes else " opens" if event.opens else ""
-    show_line(Text(f"{event.event_type} {summary(event)}{phase}", "bold"))
+    show_line(Text(f"{event.event_type} {summary(event, phase=phase(event))}", "bold"))
     fields = {**orjson.loads(found.raw), "at": found.line.where}
     width = max(len(plain(name)) for name in fields)
     for name, value in fields.items():
-        lines = (
-            [value] if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode().split("\n")
-        )
-        for number, line in enumerate(lines):
+        for number, line in enumerate(_lines(name, value)):
             show_line(f"  {plain(name) if number == 0 else '':<{width}}  {plain(line)}")
     show_line("")
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    if isinstance(value, str):
+        return value.split("\n")
+    if name == "error" and isinstance(value, dict):
+        stack = str(value.get("stacktrace") or "").rstrip().split("\n")
+        return [f"{value.get('type')}: {value.get('message')}", *filter(None, stack)]
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode().split("\n")
 
 
 def _statistics(name: str, state: str, found: Statistics) -> None:

@@ -1,4 +1,4 @@
-"""Commands that bring events in and out, and check what is there: import, export, ship, doctor."""
+"""Commands that bring events in and out: import, export, ship."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.text import Text
 
 from collector.cli import options
-from collector.cli.render import document, note, show_line
+from collector.cli.render import document, note, show_line, target_lines
 from collector.cli.summary import plain
 from collector.runs import Skipped
 from otel_events.errors import InvalidParameter
@@ -114,11 +113,12 @@ def export(
 def ship(
     run: options.Run = "",
     directory: options.Directory = Path("output"),
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on for as long as the run is written.")] = False,
     endpoint: Annotated[
         str | None,
-        typer.Option("--endpoint", help="The OTLP endpoint; else OTEL_EXPORTER_OTLP_ENDPOINT.", metavar="URL"),
+        typer.Option("--endpoint", help="An OTLP endpoint; else OTEL_EXPORTER_OTLP_ENDPOINT.", metavar="URL"),
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Send a run to Jaeger, Tempo, Loki or a Collector.
 
@@ -128,65 +128,27 @@ def ship(
     otel-events ship --endpoint http://localhost:4318
     otel-events ship economy-20261121-101500-k3f9 --follow
     """
+    from otel_events import config
     from otel_events.ship import ship as shipped
 
-    shipped(options.the_run(directory, run), endpoint=endpoint, follow=follow)
-
-
-def doctor(run: options.Run = "", directory: options.Directory = Path("output"), json: options.Json = False) -> None:
-    """Check that a run is whole.
-
-    Every fault is told with its place. On damage the exit code is 1.
-
-    \b
-    otel-events doctor
-    otel-events doctor /backup/economy-20261121-101500-k3f9
-    """
-    from collector.doctor import KINDS, examine
-
-    report = examine(options.the_run(directory, run))
+    directory = options.the_run(directory, run)
+    targets = config.targets(endpoint)
+    if not targets:
+        raise InvalidParameter("--endpoint", "an OTLP endpoint, here or in OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    stats = shipped(directory, targets, follow=follow, say=note)
     if json:
-        faults = [
-            {
-                "kind": fault.kind,
-                "severity": fault.severity,
-                "part": fault.part,
-                "offset": fault.offset,
-                "reason": fault.reason,
-            }
-            for fault in report.faults
-        ]
-        counted = {"parts": report.parts, "lines": report.lines, "events": report.events}
-        document(
-            {
-                "run": report.run.resolve().name,
-                "damaged": report.damaged,
-                **counted,
-                "counts": report.counts,
-                "faults": faults,
-            }
-        )
+        document({"run": directory.resolve().name, "targets": stats})
     else:
-        for fault in report.faults:
-            line = Text(f"{fault.severity:<6}  {fault.kind:<13}  ", "bold red" if fault.severity == "damage" else "dim")
-            show_line(line.append(plain(f"{fault.where}: {fault.reason}"), "not bold"))
-        for kind, count in report.counts.items():
-            shown = sum(fault.kind == kind for fault in report.faults)
-            if count > shown:
-                show_line(f"{KINDS[kind]:<6}  {kind:<13}  … and {count - shown} more")
-        verdict = "damaged" if report.damaged else "whole"
-        numbers = f"{report.events:,} events in {report.parts} part{'s' if report.parts != 1 else ''}"
-        show_line(Text(plain(f"{report.run.resolve().name}: {verdict}, {numbers}"), "bold"))
-    if report.damaged:
+        for line in target_lines(stats):
+            show_line(line)
+    if not all(found.complete for found in stats):
         raise typer.Exit(1)
 
 
 def _zone(name: str) -> ZoneInfo | None:
     try:
         return ZoneInfo(name) if name else None
-    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError, see below
-        raise InvalidParameter("--timezone", "a name such as Europe/Berlin", name) from None
-    except KeyError:
+    except (OSError, ValueError, KeyError):  # a directory, a path that leads out, an unknown name
         raise InvalidParameter("--timezone", "a name such as Europe/Berlin", name) from None
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import typer
@@ -20,8 +20,11 @@ from rich.text import Text
 
 from collector import queries
 from collector.answers import Chain, Found, Node
-from collector.cli.summary import duration, plain, summary
+from collector.cli.summary import phase, plain, summary
 from otel_events.event import Event
+
+if TYPE_CHECKING:
+    from otel_events.ship import TargetStats
 
 WIDTH = 120
 """Columns where the output is no terminal."""
@@ -47,12 +50,19 @@ class Row(NamedTuple):
     notes: str = ""
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to the program: every command ends the same way then."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 @cache
 def console() -> Console:
     """Where answers go. Made once, when the first is printed."""
     colour = "NO_COLOR" not in os.environ and sys.stdout.isatty()
     width = None if sys.stdout.isatty() else WIDTH
-    return Console(highlight=False, markup=False, emoji=False, width=width, color_system="auto" if colour else None)
+    return _Console(highlight=False, markup=False, emoji=False, width=width, color_system="auto" if colour else None)
 
 
 def show_line(line: str | Text) -> None:
@@ -84,6 +94,20 @@ def listing(run: Path, found: Sequence[Found], json: bool) -> None:
     elif found:
         endings = queries.endings(run, [item.event.event_id for item in found])
         rows([event_row(item, endings[item.event.event_id]) for item in found])
+
+
+def target_lines(stats: Iterable[TargetStats]) -> list[str]:
+    """What became of a run at each target, a sentence each."""
+    return [_target(found) for found in stats]
+
+
+def _target(found: TargetStats) -> str:
+    counted = f"{found.lines - found.pending:,} of {found.lines:,} lines shipped"
+    noun = "spans" if found.signal == "traces" else "log records"
+    odd = {f"{noun} rejected": found.rejected, "unmappable": found.unmappable, "no events": found.corrupt}
+    parts = [counted, *(f"{number:,} {what}" for what, number in odd.items() if number)]
+    why = found.switched_off or found.last_error
+    return plain(f"{found.signal} to {found.endpoint}: {', '.join(parts)}{f'; {why}' if why else ''}")
 
 
 def fit(text: str, width: int) -> str:
@@ -120,12 +144,9 @@ def _row(row: Row, text: str, gap: int) -> Text:
 def event_row(found: Found, ending: str) -> Row:
     """An event in a listing of lines: a scope's opening and closing are two."""
     event = found.event
-    what = summary(event)
-    if event.closes:
-        what = f"{what} closes after {duration(event)}".removesuffix(" after ")
-    elif event.opens:
-        what = f"{what} opens"
-    return Row(f"{clock(event)} ", ending, event.event_type, what, plain(event.agent_id or ""))
+    return Row(
+        f"{clock(event)} ", ending, event.event_type, summary(event, phase=phase(event)), plain(event.agent_id or "")
+    )
 
 
 def clock(event: Event) -> str:
@@ -152,7 +173,9 @@ def tree(chain: Chain, endings: dict[str, str], deeper: str) -> list[Row]:
         says = turn != outer_turn and turn > 0 and turn not in turns
         found.append(row._replace(notes=f"in turn {turn}") if says else row)
         ends = [
-            Row("", event_id, "", "is missing: not in this run", "") for event_id in _named(node) if event_id in missing
+            Row("", plain(event_id), "", "is missing: not in this run", "")
+            for event_id in _named(node)
+            if event_id in missing
         ]
         ends += [Row("", "…", "", deeper, "")] if node.id in truncated else []
         children: list[Node | Row] = [*(by_id[child] for child in chain.links.get(node.id, ())), *ends]
@@ -178,7 +201,7 @@ def _named(node: Node) -> Iterable[str]:
 
 def node_row(node: Node, before: str, endings: dict[str, str]) -> Row:
     event, closing = node.opening.event, node.closing.event if node.closing else None
-    words = summary(event, closing) + (" (open)" if event.opens and closing is None else "")
+    words = summary(event, closing, "(open)" if event.opens and closing is None else "")
     return Row(before, endings.get(node.id, node.id), event.event_type, words, plain(event.agent_id or ""))
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from collector.cli import options
-from otel_events.errors import MissingExtra
 
 
 def serve(
@@ -42,9 +41,6 @@ def demo(directory: options.Directory = Path("output")) -> None:
     otel-events demo
     OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 otel-events demo
     """
-    try:
-        from collector.demo import main
-    except ModuleNotFoundError as error:
-        raise MissingExtra("demo", "the demo") from error
+    from collector.demo import main
 
     main(directory)

@@ -16,19 +16,27 @@ _MAX_VALUE = 60
 _MAX_FLOAT = 12
 
 
-def summary(event: Event, closing: Event | None = None) -> str:
+def summary(event: Event, closing: Event | None = None, phase: str = "") -> str:
     """`savings_rate 0.1 → 0.2`, `transfer to=bob amount=12.5`, `turn 1`, `chat gpt-4o 120→9 tokens`.
 
-    For a scope, `event` is what opened it and `closing` what closed it, whose details win."""
+    For a scope, `event` is what opened it and `closing` what closed it, whose details win. `phase` is said after it."""
     details = {**(event.details or {}), **((closing.details if closing is not None else None) or {})}
     error = (closing or event).error
     words = _scope(event, details) if event.name in _SCOPE_NAMES else _point(event, details)
+    words = f"{words} {phase}".rstrip()
     if error is not None:
         words = f"{words} ✗ {error.get('type') or 'error'}: {error.get('message') or ''}".rstrip(": ")
     return plain(words)
 
 
-def duration(closing: Event) -> str:
+def phase(event: Event) -> str:
+    """What the line does to its scope: `opens`, `closes after 2 ms`; empty for a point event."""
+    if event.closes:
+        return f"closes after {_duration(event)}".removesuffix(" after ")
+    return "opens" if event.opens else ""
+
+
+def _duration(closing: Event) -> str:
     """How long a closed scope took, in the unit that suits it; empty where a time cannot be read."""
     try:
         ns = to_ns(closing.timestamp) - to_ns(closing.started_at or closing.timestamp)
@@ -85,7 +93,8 @@ def _point(event: Event, details: dict[str, Any]) -> str:
     typed = next((details[key] for key in _TYPED if isinstance(details.get(key), str)), None)
     what = typed or (event.name or event.event_type.lower()).removeprefix(f"{event.event_type.lower()}.")
     if "old_value" in details or "new_value" in details:
-        return f"{what} {value(details.get('old_value'))} → {value(details.get('new_value'))}"
+        old, new = details.get("old_value"), details.get("new_value")
+        return f"{what} → {value(new)}" if old is None else f"{what} {value(old)} → {value(new)}"
     content = next((details[key] for key in _CONTENT if details.get(key) is not None), None)
     if content is not None:
         return f"{what} {value(content.get('content', content) if isinstance(content, dict) else content)}"

@@ -19,6 +19,7 @@ from collector.cli.render import listing
 from collector.runs import is_held, lines, parts
 from otel_events import codec
 from otel_events.errors import CorruptLine
+from otel_events.filters import EventFilter
 from otel_events.parts import Line, Part, id_in
 
 _POLL_S: Final = 0.2
@@ -43,18 +44,23 @@ def tail(
     """
     criteria = options.selection(types, agents, names, sessions)
     directory = options.the_run(directory, run)
+    with suppress(KeyboardInterrupt):
+        _follow(directory, criteria, last, json)
+
+
+def _follow(run: Path, criteria: EventFilter, last: int, json: bool) -> None:
     offsets: dict[str, int] = {}
-    open_runs = Counter[str]()
+    lines_of_run = Counter[str | None]()
     over, first = False, True
     while not over:
-        over = open_runs["closed"] >= open_runs["open"] > 0 and not _is_held(directory)
+        over = lines_of_run["close"] >= lines_of_run["open"] > 0 and not _is_held(run)
         found: deque[Found] = deque(maxlen=last if first else None)
-        for item in _added(directory, offsets):
-            if item.event.name == "run" and item.event.phase is not None:
-                open_runs["open" if item.event.opens else "closed"] += 1
+        for item in _added(run, offsets):
+            if item.event.name == "run":
+                lines_of_run[item.event.phase] += 1
             if criteria.matches(item.event):
                 found.append(item)
-        listing(directory, list(found), json)
+        listing(run, list(found), json)
         sys.stdout.flush()
         if not (over or first):
             time.sleep(_POLL_S)
