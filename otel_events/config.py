@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from otel_events.errors import UnsupportedTransport
 from otel_events.genai import Capture
@@ -59,6 +59,26 @@ def targets(otlp: str | bool | None = None, environ: Environ = os.environ) -> li
         return []
     found = [_target(signal, otlp or None, environ) for signal in SIGNALS]
     return [target for target in found if target is not None]
+
+
+def environ_of(chosen: Iterable[Target]) -> dict[str, str]:
+    """The variables that make `targets` choose these again: how a shipper of its own is told where to ship."""
+    found: dict[str, str] = {}
+    for target in chosen:
+        headers = ",".join(f"{quote(name)}={quote(value)}" for name, value in target.headers.items())
+        settings = {
+            "ENDPOINT": target.endpoint,
+            "PROTOCOL": "http/protobuf",
+            "HEADERS": headers,
+            "TIMEOUT": str(target.timeout_s),
+            "COMPRESSION": target.compression,
+            "CERTIFICATE": target.certificate,
+            "CLIENT_KEY": target.client_key,
+            "CLIENT_CERTIFICATE": target.client_certificate,
+        }
+        prefix = f"OTEL_EXPORTER_OTLP_{target.signal.upper()}_"
+        found.update({prefix + what: value for what, value in settings.items() if value})
+    return found
 
 
 def capture(environ: Environ = os.environ) -> Capture:

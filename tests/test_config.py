@@ -90,6 +90,13 @@ def test_endpoint_and_timeout_are_those_of_the_sdks_exporter(
     assert (target.endpoint, target.timeout_s) == (exporter._endpoint, exporter._client._timeout)
 
 
+def test_targets_survive_the_way_through_the_environment_of_another_process() -> None:
+    environ = {**BASE, "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20a%2Cb", "OTEL_EXPORTER_OTLP_TIMEOUT": "3"}
+    chosen = targets(None, environ)
+    assert targets(None, config.environ_of(chosen)) == chosen
+    assert targets(None, config.environ_of(chosen[:1])) == chosen[:1]
+
+
 def test_grpc_is_refused_with_the_port_to_use_instead() -> None:
     """A stated protocol wins; else port 4317 means gRPC."""
     for environ in (

@@ -1,0 +1,399 @@
+"""From the log to the backend: nothing missing, nothing different the second time, whatever dies in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from otel_events import config, cursor, lane, mapping, ship
+from otel_events.config import Target
+from otel_events.cursor import STATE_DIRECTORY
+from otel_events.delivery import retry_after
+from tests.handwriting import Handwriting
+from tests.receiver import Received, Receiver, Reply, free_port
+
+RUN = "economy-20261121-100000-k3f9"
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Handwriting:
+    return Handwriting(tmp_path / RUN)
+
+
+def _targets(url: str, *signals: str) -> list[Target]:
+    return [target for target in config.targets(url, {}) if not signals or target.signal in signals]
+
+
+def _cursor(run: Path, signal_name: str = "traces") -> dict[str, object]:
+    (path,) = (run / STATE_DIRECTORY).glob(f"{signal_name}-*.cursor")
+    found: dict[str, object] = json.loads(path.read_text())
+    return found
+
+
+def _delete_cursors(run: Path) -> None:
+    for path in (run / STATE_DIRECTORY).glob("*.cursor"):
+        path.unlink()
+
+
+def _wait(condition: Callable[[], object], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def test_every_line_arrives_as_span_and_log_record_in_its_resource(hand: Handwriting) -> None:
+    events = hand.economy()
+    with Receiver() as receiver:
+        stats = ship.ship(hand.directory, _targets(receiver.url))
+        assert [record.event_name for record in receiver.log_records] == [event.name for event in events]
+        expected = [span for event in events if (span := mapping.span(event)) is not None]
+        assert [span.span_id for span in receiver.spans] == [span.span_id for span in expected]
+        (traces,) = receiver.of("/v1/traces")
+        attributes = traces.message.resource_spans[0].resource.attributes
+        assert {item.key for item in attributes} == set(hand.resource)
+        assert traces.headers["Content-Encoding"] == "gzip"
+    assert [(found.signal, found.lines, found.pending, found.shipped) for found in stats] == [
+        ("traces", len(events), 0, len(expected)),
+        ("logs", len(events), 0, len(events)),
+    ]
+    assert ship.target_stats(hand.directory) == stats
+    assert all(found.complete for found in stats)
+
+
+def test_shipping_the_same_run_again_sends_identical_requests(
+    hand: Handwriting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 4. Backends drop identical spans and show changed ones twice."""
+    monkeypatch.setattr(lane, "MAX_ITEMS", 7)
+    hand.economy(turns=3)
+    Handwriting(hand.directory, "events_2026-11-21_10-00-01.jsonl", seed=90).economy()
+    bodies = []
+    for _ in range(2):
+        with Receiver() as receiver:
+            ship.ship(hand.directory, _targets(receiver.url))
+            bodies.append([(received.path, received.body) for received in receiver.accepted])
+        _delete_cursors(hand.directory)
+    assert len(bodies[0]) > 8
+    assert bodies[0] == bodies[1]
+
+
+def test_nothing_is_sent_twice_when_nothing_went_wrong(hand: Handwriting) -> None:
+    with Receiver() as receiver:
+        hand.economy()
+        ship.ship(hand.directory, _targets(receiver.url))
+        before = len(receiver.accepted)
+        ship.ship(hand.directory, _targets(receiver.url))
+        assert len(receiver.accepted) == before
+        hand.line("ACTION", "action.late")
+        ship.ship(hand.directory, _targets(receiver.url))
+        assert [span.name for span in receiver.spans][-1] == "action.late"
+        assert len(receiver.accepted) == before + 2
+
+
+def test_the_cursor_moves_only_after_the_backend_has_said_yes(
+    hand: Handwriting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 5, seen from the backend: while a request waits for its answer, the file still has the old offset."""
+    monkeypatch.setattr(lane, "MAX_ITEMS", 3)
+    hand.economy()
+    seen: list[tuple[object, object]] = []
+
+    def look(received: Received, index: int) -> None:
+        state = _cursor(hand.directory)
+        seen.append((state["shipped"], sum(dict(state["offsets"]).values())))  # type: ignore[call-overload]
+
+    with Receiver(look) as receiver:
+        ship.ship(hand.directory, _targets(receiver.url, "traces"))
+    assert [shipped for shipped, _ in seen] == list(range(0, 3 * len(seen), 3))
+    assert seen[0] == (0, 0)
+    assert sum(dict(_cursor(hand.directory)["offsets"]).values()) == hand.path.stat().st_size  # type: ignore[call-overload]
+
+
+def test_a_backend_that_dies_between_request_and_answer_gets_the_same_bytes_again(
+    hand: Handwriting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "FIRST_BACKOFF_S", 0.01)
+    hand.economy()
+    with Receiver(lambda received, index: Reply(vanish=True) if index == 0 else None) as receiver:
+        (stats,) = ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        assert receiver.refused == receiver.accepted
+    assert (stats.pending, stats.last_error) == (0, None)
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_an_overloaded_backend_is_tried_again(status: int, hand: Handwriting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "FIRST_BACKOFF_S", 0.01)
+    hand.economy()
+    with Receiver(lambda received, index: Reply(status, b"busy") if index < 3 else None) as receiver:
+        (stats,) = ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        assert (len(receiver.refused), len(receiver.accepted), stats.pending) == (3, 1, 0)
+
+
+def test_retry_after_is_waited_for(hand: Handwriting) -> None:
+    hand.economy()
+    times: list[float] = []
+
+    def busy(received: Received, index: int) -> Reply | None:
+        times.append(time.monotonic())
+        return Reply(503, headers={"Retry-After": "1"}) if index == 0 else None
+
+    with Receiver(busy) as receiver:
+        ship.ship(hand.directory, _targets(receiver.url, "traces"))
+    assert times[1] - times[0] >= 0.9
+
+
+def test_retry_after_is_a_number_of_seconds_or_a_date() -> None:
+    assert retry_after({"Retry-After": "120"}, 0) == 120
+    assert retry_after({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, 10) == 50
+    assert retry_after({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, 100) == 0
+    assert [retry_after(headers, 0) for headers in ({}, {"Retry-After": "soon"}, {"Retry-After": "inf"})] == [None] * 3
+
+
+@pytest.mark.parametrize("status", [302, 304, 400, 401, 413, 500])
+def test_a_refusal_stops_the_target_loudly_and_leaves_its_cursor(status: int, hand: Handwriting) -> None:
+    """The SDK's exporters call 302 and 304 a success, and lose the batch."""
+    events = hand.economy()
+    said: list[str] = []
+    words = Status(message="bad span id").SerializeToString()
+    with Receiver(lambda received, index: Reply(status, words)) as receiver:
+        (stats,) = ship.ship(hand.directory, _targets(receiver.url, "traces"), say=said.append)
+        assert len(receiver.refused) == 1
+    assert (stats.pending, stats.shipped) == (len(events), 0)
+    assert stats.last_error is not None
+    assert stats.last_error.startswith(str(status))
+    assert ("bad span id" in stats.last_error) == (status != 304)  # which has no body
+    assert "refused a batch" in said[0]
+    assert f"{len(events)} of {len(events)} lines are left" in said[1]
+
+
+def test_a_partial_success_is_a_yes_whose_rejections_are_counted(hand: Handwriting) -> None:
+    hand.economy()
+    response = ExportTraceServiceResponse()
+    response.partial_success.rejected_spans = 2
+    response.partial_success.error_message = "too old"
+    with Receiver(lambda received, index: Reply(body=response.SerializeToString())) as receiver:
+        (stats,) = ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        assert (stats.rejected, stats.shipped) == (2, len(receiver.spans) - 2)
+    assert (stats.pending, stats.last_error, stats.complete) == (0, "too old", False)
+    assert _cursor(hand.directory)["rejected"] == 2
+
+
+def test_a_backend_without_logs_gets_traces_only_and_one_sentence(hand: Handwriting) -> None:
+    """Jaeger takes no logs."""
+    hand.economy()
+    said: list[str] = []
+    with Receiver(lambda received, index: Reply(404, b"not here") if received.path == "/v1/logs" else None) as receiver:
+        for _ in range(2):
+            stats = ship.ship(hand.directory, _targets(receiver.url), say=said.append)
+        assert len(receiver.refused) == 1
+        assert receiver.spans
+    assert len(said) == 1
+    assert "takes no logs, only traces are shipped" in said[0]
+    assert [found.switched_off is None for found in stats] == [True, False]
+
+
+def test_a_missing_path_for_traces_is_no_reason_to_go_on(hand: Handwriting) -> None:
+    hand.economy()
+    said: list[str] = []
+    with Receiver(lambda received, index: Reply(404)) as receiver:
+        stats = ship.ship(hand.directory, _targets(receiver.url), say=said.append)
+    assert [found.shipped for found in stats] == [0, 0]
+    assert "takes no traces: 404" in said[0]
+
+
+def test_a_backend_that_is_away_costs_its_patience_and_is_caught_up_with_later(hand: Handwriting) -> None:
+    events = hand.economy()
+    port = free_port()
+    targets = _targets(f"http://127.0.0.1:{port}")
+    began = time.monotonic()
+    stats = ship.ship(hand.directory, targets, patience_s=0.5)
+    assert time.monotonic() - began < 5
+    assert [found.pending for found in stats] == [len(events)] * 2
+    assert all("refused" in (found.last_error or "") for found in stats)
+    with Receiver(port=port) as receiver:
+        assert [found.pending for found in ship.ship(hand.directory, targets)] == [0, 0]
+        assert len(receiver.log_records) == len(events)
+
+
+def test_lines_that_make_nothing_are_passed_and_counted(hand: Handwriting) -> None:
+    hand.line("ACTION", "action.seen")
+    hand.line("ACTION", "action.unseen", trace_flags="02")
+    hand.append(
+        b'{"event_id":"x","timestamp":"2025-01-15T10:30:00+00:00","turn_number":1,"event_type":"STATE","simulation_id":"s"}\n'
+    )
+    hand.append(b"no json\n")
+    hand.append(b'{"torn')
+    with Receiver() as receiver:
+        traces, logs = ship.ship(hand.directory, _targets(receiver.url))
+        assert [span.name for span in receiver.spans] == ["action.seen"]
+        assert [record.event_name for record in receiver.log_records] == ["action.seen", "state"]
+    assert (traces.lines, traces.shipped, traces.sampled_out, traces.unmappable, traces.corrupt) == (4, 1, 1, 1, 1)
+    assert (logs.lines, logs.shipped, logs.sampled_out, logs.unmappable, logs.corrupt) == (4, 2, 1, 0, 1)
+
+
+def test_another_mapping_goes_on_and_says_what_may_show_twice(
+    hand: Handwriting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand.economy()
+    said: list[str] = []
+    with Receiver() as receiver:
+        ship.ship(hand.directory, _targets(receiver.url, "traces"), say=said.append)
+        monkeypatch.setattr(mapping, "MAPPING_VERSION", 2)
+        hand.line("ACTION", "action.new")
+        ship.ship(hand.directory, _targets(receiver.url, "traces"), say=said.append)
+        assert receiver.spans[-1].name == "action.new"
+    assert len(said) == 1
+    assert "the mapping was '1 no_content' and is '2 no_content' now" in said[0]
+
+
+def test_one_shipper_a_target_at_a_time(hand: Handwriting) -> None:
+    hand.economy()
+    said: list[str] = []
+    with Receiver() as receiver:
+        targets = _targets(receiver.url, "traces")
+        with cursor.held(cursor.state_directory(hand.directory) / f"{targets[0].key}.lock") as ours:
+            assert ours
+            ship.ship(hand.directory, targets, say=said.append)
+            assert receiver.accepted == []
+        assert "another process ships this run there" in said[0]
+        ship.ship(hand.directory, targets)
+        assert len(receiver.accepted) == 1
+
+
+def test_a_killed_shipper_is_continued_without_a_gap_and_its_doubles_are_identical(hand: Handwriting) -> None:
+    """Killed with SIGKILL in the middle, six times: nothing missing, and what came twice is the same bytes."""
+    for number in range(12):
+        Handwriting(hand.directory, f"events_2026-11-21_10-{number:02}-00.jsonl", seed=100 * number + 7).economy(20, 10)
+    expected = Counter[bytes]()
+    with Receiver() as receiver:
+        ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        expected.update(_spans(receiver))
+    _delete_cursors(hand.directory)
+    with Receiver(lambda received, index: time.sleep(0.02)) as receiver:
+        for kill_after in (1, 3, 4, 6, 8, 9):
+            process = ship.spawn(hand.directory, _targets(receiver.url, "traces"))
+            _wait(lambda: len(receiver.accepted) >= kill_after or process.poll() is not None)  # noqa: B023
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(10)
+        (stats,) = ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        arrived = Counter(_spans(receiver))
+    assert stats.pending == 0
+    assert arrived.keys() == expected.keys()
+
+
+def _spans(receiver: Receiver) -> list[bytes]:
+    return [span.SerializeToString(deterministic=True) for span in receiver.spans]
+
+
+def test_a_process_of_its_own_follows_a_writer_and_ends_when_it_lets_go(hand: Handwriting, tmp_path: Path) -> None:
+    """It finds the package by itself, is told the targets through its environment, and needs nobody to wait for it."""
+    hand.opens("MILESTONE", "run", details={"name": "economy"})
+    with (
+        Receiver() as receiver,
+        subprocess.Popen([sys.executable, "-c", _HOLDER, str(hand.path)], stdin=-1, stdout=-1) as holder,
+    ):
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        process = ship.spawn(hand.directory, _targets(receiver.url))
+        _wait(lambda: receiver.log_records)
+        hand.line("ACTION", "action.later")
+        Handwriting(hand.directory, "events_2026-11-21_10-00-01.jsonl", seed=50).line("ACTION", "action.other_part")
+        _wait(lambda: len(receiver.spans) == 2)
+        assert process.poll() is None
+        holder.communicate()
+        assert process.wait(20) == 0
+        assert {span.name for span in receiver.spans} == {"action.later", "action.other_part"}
+
+
+_HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "ab")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_thread_ships_while_the_program_runs_and_stops_within_its_bound(hand: Handwriting) -> None:
+    import fcntl
+
+    hand.economy()
+    with Receiver() as receiver, hand.path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        thread = ship.ShipperThread(hand.directory, _targets(receiver.url))
+        thread.start()
+        _wait(lambda: receiver.spans and receiver.log_records)
+        hand.line("ACTION", "action.last")
+        began = time.monotonic()
+        thread.stop(timeout=2.0)
+        assert time.monotonic() - began < 2.5
+        assert receiver.spans[-1].name == "action.last"
+
+
+def test_a_thread_gives_up_in_time_when_the_backend_is_away(hand: Handwriting) -> None:
+    hand.economy()
+    thread = ship.ShipperThread(hand.directory, _targets(f"http://127.0.0.1:{free_port()}"))
+    thread.start()
+    began = time.monotonic()
+    thread.stop(timeout=0.5)
+    assert time.monotonic() - began < 1.5
+    assert all(found.pending for found in ship.target_stats(hand.directory))
+
+
+def test_a_run_that_cannot_be_written_to_has_its_cursors_in_the_users_cache(
+    hand: Handwriting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    hand.economy()
+    (hand.directory / STATE_DIRECTORY).write_text("in the way")
+    with Receiver() as receiver:
+        ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        assert [found.pending for found in ship.target_stats(hand.directory)] == [0]
+        ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        assert len(receiver.accepted) == 1
+    assert len(list((tmp_path / "cache" / "otel-events").glob(f"{RUN}-*/traces-*.cursor"))) == 1
+
+
+def test_a_cursor_that_cannot_be_read_means_from_the_start(hand: Handwriting) -> None:
+    hand.economy()
+    with Receiver() as receiver:
+        ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        (path,) = (hand.directory / STATE_DIRECTORY).glob("*.cursor")
+        path.write_text("{")
+        ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        assert receiver.accepted[0].body == receiver.accepted[1].body
+
+
+def test_a_batch_is_bounded_in_items_and_bytes(hand: Handwriting) -> None:
+    turn = hand.opens("MILESTONE", "turn")
+    details = {f"key_{number:03}": "x" * 2000 for number in range(100)}
+    for _ in range(60):
+        hand.line("ACTION", "action.big", scope=turn, details=details)
+    for _ in range(1200):
+        hand.line("ACTION", "action.small", scope=turn)
+    with Receiver() as receiver:
+        ship.ship(hand.directory, _targets(receiver.url, "traces"))
+        sizes = [len(received.body) for received in receiver.accepted]
+        counts = [len(received.message.resource_spans[0].scope_spans[0].spans) for received in receiver.accepted]
+    assert sum(counts) == 1260
+    assert max(counts) == 512
+    assert 3_500_000 < max(sizes) < 4 * 1024 * 1024
+
+
+def test_loading_the_shipper_loads_neither_requests_nor_protobuf() -> None:
+    """The recorder's process asks it for counts."""
+    loaded = "import sys, otel_events.ship; print([m for m in ('requests', 'google.protobuf', 'grpc', 'pydantic') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=30)
+    assert result.stdout == "[]\n"
