@@ -14,8 +14,8 @@ from hypothesis import given
 from strategies import as_networkx, event, histories, numbered, scope, write
 
 from collector import EventFilter, EventService, Run, queries
-from otel_events import Recorder, ids
-from otel_events.codec import encode_event
+from otel_events import Recorder, codec, ids
+from otel_events.codec import decode, encode_event
 from otel_events.errors import AmbiguousEvent, EventNotFound, InvalidParameter, RunNotFound
 
 
@@ -211,6 +211,18 @@ def test_a_graph_grows_with_its_run(run):
     assert found(Run(run).effects(numbered(0))) == ids_of(30)
     with pytest.raises(EventNotFound):
         Run(run).causes(numbered(6))
+
+
+def test_a_second_question_reads_only_what_was_added_and_what_it_answers(tmp_path, monkeypatch):
+    """The original read and decoded the whole run for every request."""
+    run = write(tmp_path / "sim-001", [event(n, caused_by=[numbered(0)] if n < 3 else None) for n in range(500)])
+    assert found(Run(run).effects(numbered(0))) == ids_of(1, 2)
+    with (run / "events.jsonl").open("ab") as file:
+        file.write(encode_event(event(600, caused_by=[numbered(2)])))
+    decoded = []
+    monkeypatch.setattr(codec, "decode", lambda line: decoded.append(line) or decode(line))
+    assert [node.id for node in queries.effects(run, numbered(0)).nodes] == ids_of(1, 2, 600)
+    assert len(decoded) == 1 + 4
 
 
 def test_a_graph_forgets_what_was_cut_off(run):
