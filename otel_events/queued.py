@@ -14,6 +14,9 @@ from typing import Literal
 from otel_events.errors import InvalidParameter
 from otel_events.log import Log, Taken
 
+MAX_WAIT_S = 0.001
+"""How long an event may wait for room before it is dropped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
@@ -40,6 +43,7 @@ class QueuedLog:
         self._waiting: deque[tuple[bytes, int]] = deque()
         self._changed = threading.Condition()
         self._stopped = False
+        self._stuck = False
         self._taken = False
         self._thread: threading.Thread | None = None
 
@@ -67,14 +71,23 @@ class QueuedLog:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="otel-events-log", daemon=True)
                 self._thread.start()
-            if len(self._waiting) >= self._queue.size:
-                if self._queue.policy == "drop":
-                    self._log.dropped += 1
-                    return False
-                self._changed.wait_for(lambda: len(self._waiting) < self._queue.size)
+            if len(self._waiting) >= self._queue.size and not self._has_room():
+                self._log.dropped += 1
+                return False
             self._waiting.append((line, ns))
             self._changed.notify_all()
         return True
+
+    def _has_room(self) -> bool:
+        """Wait for room: as long as it takes, or, to drop, a millisecond, and not again before a line was written.
+
+        Without that millisecond a burst loses lines although the disk is fast: the writing thread gives up the GIL with
+        every `write()`, and a busy thread lets it have it again only after 5 ms.
+        """
+        timeout = None if self._queue.policy == "block" else 0.0 if self._stuck else MAX_WAIT_S
+        room = self._changed.wait_for(lambda: len(self._waiting) < self._queue.size, timeout)
+        self._stuck = not room
+        return room
 
     def check(self, ns: int) -> None:
         """Wait until everything queued so far is written, then look after the part."""
@@ -109,4 +122,5 @@ class QueuedLog:
             self._log.append(line, ns)
             with self._changed:
                 self._waiting.popleft()  # only now: a line being written still takes its place
+                self._stuck = False
                 self._changed.notify_all()

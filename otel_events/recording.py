@@ -49,6 +49,8 @@ _open: dict[str, Recording] = {}  # by directory: those of this process that are
 class Recording:
     """The machinery behind `Recorder`."""
 
+    log_type: type[Log] = Log
+
     def __init__(self, settings: Settings, joining: Joining | None = None) -> None:
         self._settings = settings
         self.directory, self.simulation_id, self.name = settings.directory, settings.directory.name, settings.name
@@ -56,7 +58,7 @@ class Recording:
         self._clock = settings.clock
         self._run = None if joining else Scope(self, RUN)
         self._base = joining.frame(self) if joining else Scope(self, RUN).frame
-        log = Log(self.directory, config.resource(self.name, self.simulation_id), settings.rotate)
+        log = self.log_type(self.directory, config.resource(self.name, self.simulation_id), settings.rotate)
         self._emitter = Emitter(
             self.simulation_id,
             log if settings.queue is None else QueuedLog(log, settings.queue),
