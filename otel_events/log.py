@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from time import gmtime, strftime
 from typing import Literal, NamedTuple
 
 import orjson
@@ -179,7 +179,7 @@ class Log:
     def _begin(self, ns: int) -> bool:
         """Create a part; whether another process created one at the same moment."""
         raced = False
-        stamp = strftime("%Y-%m-%d_%H-%M-%S", gmtime(ns // _SECOND_NS))
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.gmtime(ns // _SECOND_NS))
         while self._fd < 0:
             self.directory.mkdir(parents=True, exist_ok=True)
             path = parts.name_of_new_part(self.directory, stamp)
@@ -244,7 +244,7 @@ class Syncer:
 def _lock(path: Path) -> int:
     """A locked descriptor of an existing part. Raises BlockingIOError when another process holds it."""
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-    if not _locked(fd):
+    if not (_locked(fd) or _locked(fd, after_s=0.002)):  # a reader that looks whether it is held has it for a moment
         os.close(fd)
         raise BlockingIOError(f"{path} is being written by another process")
     if not _same_file(fd, path):
@@ -253,7 +253,9 @@ def _lock(path: Path) -> int:
     return fd
 
 
-def _locked(fd: int) -> bool:
+def _locked(fd: int, after_s: float = 0.0) -> bool:
+    if after_s:
+        time.sleep(after_s)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
