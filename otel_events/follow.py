@@ -122,8 +122,6 @@ def _identity(part: Part) -> str | None:
             head = file.read(_HEAD_BYTES)
         except (EOFError, OSError):  # a compressed part that is still being written
             return None
-    if len(head) < _HEAD_BYTES:
-        return None
     if head.startswith(b'{"event_id":"') and head[39:40] == b'"':
         return head[13:39].decode("ascii", "replace")
     text = first_line(part)
