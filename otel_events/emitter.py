@@ -234,11 +234,11 @@ class Emitter:
         place.trace, place.span_id = Trace(f"{value:032x}", before.flags), f"{value & LOW_64:016x}"
         links: dict[str, str | None] = {ids.event_of_trace(before.trace_id): f"{before.trace_id}-{before_span}"}
         details = {"milestone_type": "phase_transition", "spans": before.spans}
-        self._append_own(value, now, frame, "MILESTONE", "trace.continued", details, links)
+        self._append_own(value, now, frame, "MILESTONE", "trace.continued", details, links, self.log.append)
 
     def _append_own(
         self, value: int, now: int, frame: Frame, event_type: str, name: str, details: dict[str, Any],
-        links: dict[str, str | None],
+        links: dict[str, str | None], append: Callable[[bytes, int], bool],
     ) -> bool:  # fmt: skip
         """Write an event of the recorder itself into a place, whatever the verbosity."""
         line: dict[str, Any] = {
@@ -257,7 +257,7 @@ class Emitter:
         if links:
             line["links"] = links
         line["v"] = SCHEMA_VERSION
-        written = self.log.append(encode(line, self.normalise), now)
+        written = append(encode(line, self.normalise), now)
         self.recorded += written
         return written
 
@@ -278,6 +278,12 @@ class Emitter:
 
     # --- losses --------------------------------------------------------------------------------------------------
 
+    def look_after(self) -> None:
+        """See whether everything is where it belongs, and tell what is not. Call it through `run`."""
+        self.log.check(self.clock.time_ns())
+        if self._counts.lost != self._lost_told or self._counts.dropped != self._dropped_told:
+            self._tell_losses(True)
+
     def _tell_losses(self, written: bool) -> None:
         """Warn about what was lost since the last time and, when the disk works again, put it into the log."""
         log = self._counts
@@ -287,7 +293,7 @@ class Emitter:
         if dropped:
             all_dropped = f"{log.dropped} events of run {self.simulation_id} were dropped so far"
             self.warn("dropped", f"{all_dropped}: the queue is full")
-        if not written:
+        if not (written and self.log.works):
             return
         if lost and self._tell("log.lost", {"count": lost, "reason": str(log.failure or "")}):
             self._lost_told += lost
@@ -301,19 +307,23 @@ class Emitter:
             self.repaired += 1
 
     def _tell(self, name: str, details: dict[str, Any]) -> bool:
-        """Write one of the log's own events; that it fails is no further loss."""
+        """Write one of the log's own events; that it fails is no further loss. A dropping queue is not waited for."""
         now, log = self.clock.time_ns(), self._counts
-        before = log.lost, log.dropped
+        dropped = log.dropped
+        append = self.log.append if name == "log.dropped" else self.log.append_now
         value = self.ids.next(now // 1_000_000)
-        if self._append_own(value, now, self.ground, "SYSTEM", name, {"status": "warning", **details}, {}):
+        if self._append_own(value, now, self.ground, "SYSTEM", name, {"status": "warning", **details}, {}, append):
             return True
-        log.lost, log.dropped = before
+        if log.dropped > dropped:
+            log.dropped -= 1
+        else:
+            log.lost -= 1
         return False
 
     def warn(self, kind: str, message: str) -> None:
         """Log a warning, each kind at most once a minute."""
         now = self.clock.time_ns()
-        if now - self._warned_ns.get(kind, -_WARN_EVERY_NS) >= _WARN_EVERY_NS:
+        if abs(now - self._warned_ns.get(kind, -_WARN_EVERY_NS)) >= _WARN_EVERY_NS:  # also after a clock step back
             self._warned_ns[kind] = now
             _logger.warning(message)
 
@@ -326,7 +336,11 @@ class Emitter:
                 return
             directory.mkdir(parents=True, exist_ok=True)
             temporary = directory / f".{name}.{os.getpid()}.{threading.get_ident()}"
-            temporary.write_bytes(data)
-            temporary.replace(target)
+            try:
+                temporary.write_bytes(data)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
         except OSError as error:
+            self._counts.lost, self._counts.failure = self._counts.lost + 1, error
             self.warn("blob", f"a value of {len(data)} bytes of run {self.simulation_id} is lost: {error}")

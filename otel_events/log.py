@@ -67,13 +67,17 @@ class Log:
         self._rotate = rotate
         self._max_size = rotate if isinstance(rotate, int) else sys.maxsize
         self._fd = -1
-        self._retry_ns = 0
+        self._failed_ns = -_SECOND_NS
+        self._torn: list[Torn] = []
         self.forget()
 
     def forget(self) -> None:
         """Drop the part without touching it: what a forked child does with the descriptor of its parent."""
         if self._fd >= 0:
-            os.close(self._fd)
+            try:
+                os.close(self._fd)
+            except OSError as error:  # as network file systems do: the descriptor is gone, and so is the chance to tell
+                self.failure = error
         self._fd = -1  # invariant 2: the child must not write its parent's part
         self._path = Path()
         self._size = 0
@@ -91,17 +95,27 @@ class Log:
     def log(self) -> Log:
         return self
 
+    @property
+    def works(self) -> bool:
+        """Whether the last line was written, as far as `append` could not say so itself."""
+        return True
+
+    @property
+    def refused_later(self) -> int:
+        """Lines that `append` had accepted and that could not be written after all."""
+        return 0
+
     def take(self, ns: int) -> Taken | None:
         """Own a part: the first plain one that can be locked, has room and carries the same resource, else a new one.
 
         None when that is impossible; `failure` says why, and it is not tried again within a second.
         """
-        if ns < self._retry_ns:
+        if self._failed_just_now(ns):
             return None
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             found = parts.parts_of(self.directory)
-            held, torn = False, list[Torn]()
+            held = False
             for part in found:
                 if part.compressed or fcntl is None:
                     continue
@@ -114,7 +128,7 @@ class Log:
                     continue
                 cut = _cut(fd, part.path)
                 if cut is not None:
-                    torn.append(cut)
+                    self._torn.append(cut)
                 last_id = self._suitable(fd, part, ns)
                 if last_id is not None and self._fd < 0:
                     self._own(fd, part.path, ns)
@@ -127,6 +141,7 @@ class Log:
         except OSError as error:
             self._failed(error, ns)
             return None
+        torn, self._torn = self._torn, []
         return Taken(bool(found) or self._path.name != parts.FIRST_PART, held, taken, torn)
 
     def append(self, line: bytes, ns: int) -> bool:
@@ -135,7 +150,7 @@ class Log:
             if ns >= self._check_ns or ns < self._check_ns - _SECOND_NS:
                 self.check(ns)
             if self._fd < 0 or self._size >= self._max_size or ns >= self._day_end_ns:
-                if ns < self._retry_ns:
+                if self._failed_just_now(ns):
                     self.lost += 1
                     return False
                 self.release()
@@ -144,7 +159,7 @@ class Log:
                 line = line.removesuffix(_END) + self._resource_bytes + _END
             written = os.write(self._fd, line)  # invariant 2: one event, one line, one write
             if written != len(line):
-                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+                self._cut_back(written)
                 raise OSError(28, f"only {written} of {len(line)} bytes could be written", str(self._path))
         except OSError as error:
             self.lost += 1
@@ -154,6 +169,10 @@ class Log:
         self._unchecked += 1
         self._dirty = True
         return True
+
+    def append_now(self, line: bytes, ns: int) -> bool:
+        """The same; a queue lets what waits go first."""
+        return self.append(line, ns)
 
     def check(self, ns: int) -> None:
         """See whether the part still has its name; if not, what was written since the last look is lost."""
@@ -198,7 +217,7 @@ class Log:
     def _own(self, fd: int, path: Path, ns: int) -> None:
         self._fd, self._path, self._size = fd, path, os.fstat(fd).st_size
         self._day_end_ns = (ns // _DAY_NS + 1) * _DAY_NS if self._rotate == "day" else sys.maxsize
-        self._check_ns, self._unchecked, self.failure = ns + _SECOND_NS, 0, None
+        self._check_ns, self._unchecked = ns + _SECOND_NS, 0
 
     def _suitable(self, fd: int, part: parts.Part, ns: int) -> int | None:
         """The last id in a part that we may go on writing (0 if it is empty), None if it is not for us."""
@@ -220,7 +239,19 @@ class Log:
     def _failed(self, error: OSError, ns: int) -> None:
         self.failure = error
         if self._fd < 0:
-            self._retry_ns = ns + _SECOND_NS
+            self._failed_ns = ns
+
+    def _failed_just_now(self, ns: int) -> bool:
+        """Whether no part could be had within the last second, by a clock that may step back."""
+        return abs(ns - self._failed_ns) < _SECOND_NS
+
+    def _cut_back(self, written: int) -> None:
+        """Remove the beginning of a line; where that fails, too, let the part go: its next owner cuts it."""
+        try:
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+        except OSError:
+            self.release()
+            raise
 
 
 class Syncer:

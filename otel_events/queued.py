@@ -45,6 +45,8 @@ class QueuedLog:
         self._stopped = False
         self._stuck = False
         self._taken = False
+        self.works = True
+        self.refused_later = 0
         self._thread: threading.Thread | None = None
 
     def forget(self) -> None:
@@ -54,13 +56,14 @@ class QueuedLog:
 
     @property
     def has_part(self) -> bool:
-        return self._taken
+        return self._taken or self._log.has_part
 
     @property
     def log(self) -> Log:
         return self._log
 
     def take(self, ns: int) -> Taken | None:
+        self._drain()  # the log is used by one thread at a time
         taken = self._log.take(ns)
         self._taken = taken is not None
         return taken
@@ -88,6 +91,11 @@ class QueuedLog:
         room = self._changed.wait_for(lambda: len(self._waiting) < self._queue.size, timeout)
         self._stuck = not room
         return room
+
+    def append_now(self, line: bytes, ns: int) -> bool:
+        """Write one line right after those that wait. False when it is lost."""
+        self._drain()
+        return self._log.append(line, ns)
 
     def check(self, ns: int) -> None:
         """Wait until everything queued so far is written, then look after the part."""
@@ -119,7 +127,8 @@ class QueuedLog:
                 if not self._waiting:
                     return
                 line, ns = self._waiting[0]
-            self._log.append(line, ns)
+            self.works = self._log.append(line, ns)
+            self.refused_later += not self.works
             with self._changed:
                 self._waiting.popleft()  # only now: a line being written still takes its place
                 self._stuck = False

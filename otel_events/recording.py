@@ -99,8 +99,7 @@ class Recording:
 
     def flush(self) -> Stats:
         """Wait until everything recorded so far is written (and, with `fsync`, on the disk)."""
-        log = self._emitter.log
-        self._emitter.run(log.check, self._clock.time_ns())
+        self._emitter.run(self._emitter.look_after)
         if self._settings.fsync is not None:
             self._sync()
         return self.stats()
@@ -132,7 +131,7 @@ class Recording:
 
             targets = tuple(target_stats(self.directory))
         return Stats(
-            recorded=emitter.recorded, suppressed=self._suppressed, lost=emitter.log.log.lost,
+            recorded=emitter.recorded - emitter.log.refused_later, suppressed=self._suppressed, lost=emitter.log.log.lost,
             dropped=emitter.log.log.dropped, repaired=emitter.repaired, unresolved=emitter.unresolved,
             without_rule=normalise.without_rule, redaction_failures=normalise.redaction_failures, targets=targets,
         )  # fmt: skip

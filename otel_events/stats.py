@@ -18,7 +18,7 @@ class Stats:
     suppressed: int
     """Events that the verbosity left out."""
     lost: int
-    """Events that could not be written, or whose part was deleted under the recorder."""
+    """Events, and long binary values of events, that could not be written or were deleted under the recorder."""
     dropped: int
     """Events that a full queue refused."""
     repaired: int
