@@ -8,12 +8,15 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+from receiver import Receiver, Reply
 from strategies import event, numbered, scope, write
 from typer.testing import CliRunner
 
@@ -274,6 +277,63 @@ def test_tail_ends_quietly_with_ctrl_c(tmp_path):
         _, err = follower.communicate(timeout=20)
 
     assert (follower.returncode, err) == (0, "")
+
+
+def test_ship_delivers_says_what_it_did_and_stats_and_doctor_repeat_it(economy):
+    with Receiver() as receiver:
+        out = answered("ship", "--endpoint", receiver.url)
+        again = answered("ship", "--endpoint", receiver.url)
+    lines = [
+        f"logs to {receiver.url}/v1/logs: 14 of 14 lines shipped",
+        f"traces to {receiver.url}/v1/traces: 14 of 14 lines shipped",
+    ]
+    assert sorted(out.splitlines()) == lines
+    assert sorted(again.splitlines()) == lines
+    assert len(receiver.spans) == 9
+    assert sorted(answered("doctor").splitlines())[1:] == lines
+    assert set(lines) <= set(answered("stats").splitlines())
+    assert json.loads(answered("stats", "--json"))["targets"][0]["pending"] == 0
+
+
+def test_ship_exits_1_where_something_is_left_and_2_without_an_endpoint(economy, monkeypatch):
+    monkeypatch.setattr("otel_events.ship.PATIENCE_S", 0.2)
+    with Receiver(lambda request, index: Reply(503)) as receiver:
+        code, out, err = otel_events("ship", "--json", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
+    assert (code, [target["pending"] for target in json.loads(out)["targets"]]) == (1, [14, 14])
+    assert "14 of 14 lines are left to ship" in err
+    code, _, err = otel_events("ship", OTEL_EXPORTER_OTLP_ENDPOINT="")
+    assert (code, "OTEL_EXPORTER_OTLP_ENDPOINT" in err) == (2, True)
+    assert otel_events("ship", "--endpoint", "grpc://localhost:4317")[0] in (2, 3)
+
+
+def test_serve_announces_its_address_answers_and_ends_with_ctrl_c(economy):
+    server = subprocess.Popen([*PROGRAM, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
+    try:
+        address = server.stdout.readline().split()[0].removesuffix("/docs")
+        with urllib.request.urlopen(f"{address}/simulations", timeout=20) as response:
+            found = json.load(response)
+    finally:
+        server.send_signal(signal.SIGINT)
+    server.communicate(timeout=20)
+
+    assert ([run["id"] for run in found["simulations"]], server.returncode) == (["economy-1"], 0)
+
+
+def test_a_port_that_is_taken_is_one_sentence(economy):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, _, err = otel_events("serve", "--port", taken.getsockname()[1])
+
+    assert (code, len(err.splitlines())) == (3, 1)
+    assert "in use" in err
+    assert "see `otel-events serve --help`" in err
+
+
+def test_demo_records_below_the_directory(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr("collector.demo.main", called.append)
+
+    assert answered("demo", "--dir", tmp_path) == ""
+    assert called == [tmp_path]
 
 
 def test_doctor_is_content_with_a_whole_run_and_exits_1_on_damage(economy):

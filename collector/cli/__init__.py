@@ -56,9 +56,9 @@ class _Program(TyperGroup):
 
 def _sentence(error: Exception, command: str | None) -> str:
     if isinstance(error, OSError) and not isinstance(error, OtelEventsError):
-        return plain(
-            f"{error.filename or 'the system'}: {error.strerror or error}; is the path right, and may you read it?"
-        )
+        if error.filename is None:
+            return plain(f"{error.strerror or error}; see `otel-events {command} --help`")
+        return plain(f"{error.filename}: {error.strerror or error}; is the path right, and may you read it?")
     if isinstance(error, RunNotFound) and not error.run:
         return plain(f"no run in {error.directory}: make one with `otel-events demo`, or say --dir where yours are")
     further = next((text for kind, text in _NEXT.items() if isinstance(error, kind)), "")
