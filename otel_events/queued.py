@@ -37,6 +37,10 @@ class QueuedLog:
 
     def __init__(self, log: Log, queue: Queue) -> None:
         self._log, self._queue = log, queue
+        self.works = True
+        """Whether the last line was written."""
+        self.refused_later = 0
+        """Lines that were queued and could not be written."""
         self._reset()
 
     def _reset(self) -> None:
@@ -45,14 +49,13 @@ class QueuedLog:
         self._stopped = False
         self._stuck = False
         self._taken = False
-        self.works = True
-        self.refused_later = 0
         self._thread: threading.Thread | None = None
 
     def forget(self) -> None:
         """In a forked child: what waits belongs to the parent."""
         self._log.forget()
         self._reset()
+        self.works, self.refused_later = True, 0
 
     @property
     def has_part(self) -> bool:
