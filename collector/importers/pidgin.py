@@ -57,8 +57,7 @@ def events(
 ) -> Iterator[Event]:
     """The events of one conversation. `lines` have no newline; blank ones are skipped. Every other line is in them."""
     numbered = [(number, raw) for number, raw in enumerate(lines, 1) if raw.strip()]
-    seed = numbered[0][1] if numbered else b""
-    conversion = _Conversion(Composer(simulation_id, seed), conversation, name, timezone)
+    conversion = _Conversion(Composer(simulation_id, numbered[0][1]), conversation, name, timezone)
     for number, raw in numbered:
         yield from conversion.line(number, raw)
 
@@ -96,14 +95,15 @@ class _Conversion:
                 self.held.append((number, raw, str(error)))
             else:
                 yield from self._settle(None)
-                yield self._rejected(number, raw, str(error))
+                yield self._rejected(self.run, number, raw, str(error))
             return
         self.ns = source.ns
         yield from self._settle(source)
-        if self.run is None:
-            yield from self._begin(source)
-        else:
-            yield from _STEPS.get(source.type, _Conversion._point)(self, source)
+        for event in self._begin(source) if self.run is None else self._step(source):
+            yield sealed(event, raw) if event.src is source.src else event
+
+    def _step(self, source: SourceLine) -> Iterator[Event]:
+        return _STEPS.get(source.type, _Conversion._point)(self, source)
 
     def _begin(self, source: SourceLine) -> Iterator[Event]:
         """Open the run: with the source's first line, or before it where that is no ConversationStart."""
@@ -113,66 +113,58 @@ class _Conversion:
         name = self.name or " & ".join(name for name in names if isinstance(name, str)) or self.conversation
         self.models = {f"agent_{which}": params.get(f"agent_{which}_model") for which in "ab"}
         details = {"milestone_type": "simulation_start", "name": name, "params": params}
-        self.run = self._opened(source, starts, "run", "MILESTONE", within=None, details=details)
+        src = source.src if starts else source.derived
+        self.run = self.compose.open("run", "MILESTONE", source.ns, None, details=details, src=src)
         yield self.run.opener
         for held in self.held:
-            yield self._rejected(*held)
+            yield self._rejected(self.run, *held)
         if not starts:
-            yield from _STEPS.get(source.type, _Conversion._point)(self, source)
+            yield from self._step(source)
         elif isinstance(prompt := source.aside.get("initial_prompt"), str):
-            event = self._derived(source, "llm.prompt", "ACTION", self.run, {"action_type": "prompt", "input": prompt})
+            details = {"action_type": "prompt", "input": prompt}
+            event = self.compose.point("llm.prompt", "ACTION", source.ns, self.run, details=details, src=source.derived)
             self.said[prompt] = event.event_id
             yield event
 
     def _turn_start(self, source: SourceLine) -> Iterator[Event]:
-        assert self.run is not None
         yield from self._abandon(self.turn, source.ns)
         linked = [scope for scope in (self.run, self.last_turn) if scope is not None]
-        details = {"milestone_type": "turn_start", **source.payload}
-        self.turn = self.last_turn = self._opened(
-            source,
-            True,
-            "turn",
-            "MILESTONE",
-            within=self.run,
-            trace=True,
-            linked=linked,
-            details=details,
-            **source.turn,
-        )
+        rest = {"details": {"milestone_type": "turn_start", **source.payload}, "src": source.src, **source.turn}
+        self.turn = self.compose.open("turn", "MILESTONE", source.ns, self.run, linked=linked, **rest)
+        self.last_turn = self.turn
         yield self.turn.opener
 
     def _turn_complete(self, source: SourceLine) -> Iterator[Event]:
-        if self.turn is None:
+        turn, score = self.turn, source.payload.get("convergence_score")
+        if turn is None:
             yield from self._point(source)
             return
-        messages, score = source.aside.get("turn"), source.payload.get("convergence_score")
         if score is not None:
-            keys = map(_key, messages.values() if isinstance(messages, dict) else ())
-            causes = [self.said[key] for key in keys if key in self.said]
-            details = {
-                "variable_name": "convergence_score",
-                "old_value": self.score,
-                "new_value": score,
-                "scope": "global",
-            }
-            yield self._derived(source, "state.convergence_score", "STATE", self.turn, details, causes)
-            self.score = score
+            yield self._scored(source, turn, score)
         yield from self._abandon_calls(source.ns)
-        yield self._closed(self.turn, source, {"milestone_type": "turn_end", **source.payload})
+        yield self.compose.close(turn, source.ns, {"milestone_type": "turn_end", **source.payload}, source.src)
         self.turn = None
+
+    def _scored(self, source: SourceLine, turn: Scope, score: Any) -> Event:
+        messages = source.aside.get("turn")
+        keys = map(_key, messages.values() if isinstance(messages, dict) else ())
+        causes = [self.said[key] for key in keys if key in self.said]
+        change = {"variable_name": "convergence_score", "old_value": self.score, "new_value": score, "scope": "global"}
+        self.score = score
+        rest = {"details": change, "src": source.derived, "caused_by": causes}
+        return self.compose.point("state.convergence_score", "STATE", source.ns, turn, **rest)
 
     def _request(self, source: SourceLine) -> Iterator[Event]:
         yield from self._abandon(self.calls.get(source.agent), source.ns)
-        history = source.payload.get("input")
+        history, model = source.payload.get("input"), self.models.get(source.agent)
         entries = {_key(entry): entry for entry in history} if isinstance(history, list) else {}
         known = self.asked.get(source.agent, set())
         causes = [self._origin(key, entry, source.agent) for key, entry in entries.items() if key not in known]
         self.asked[source.agent] = set(entries)
-        model = self.models.get(source.agent)
         details = {**({"model": model} if isinstance(model, str) else {}), "operation": "chat", **source.payload}
-        fields = {"agent_id": source.agent, "details": details, "caused_by": filter(None, causes), **source.turn}
-        call = self._opened(source, True, "llm.call", "SYSTEM", within=self.turn or self.run, **fields)
+        rest: dict[str, Any] = {"details": details, "src": source.src, "agent_id": source.agent, **source.turn}
+        rest["caused_by"] = [cause for cause in causes if cause is not None]
+        call = self.compose.open("llm.call", "SYSTEM", source.ns, self.turn or self.run, **rest)
         self.calls[source.agent] = call
         yield call.opener
 
@@ -187,8 +179,10 @@ class _Conversion:
     def _complete(self, source: SourceLine) -> Iterator[Event]:
         payload, call = source.payload, self.calls.get(source.agent)
         open_call = None if call is None or call.closed else call
+        rest = {"details": {"action_type": "message", **payload}, "agent_id": source.agent, **source.turn}
         causes = [] if open_call is None else [open_call.id]
-        event = self._made(source, "ACTION", "llm.message", causes, {"action_type": "message", **payload})
+        scope = self._scope(None)
+        event = self.compose.point("llm.message", "ACTION", source.ns, scope, caused_by=causes, src=source.src, **rest)
         self.said.setdefault(_key(payload.get("output")), event.event_id)
         if open_call is not None:
             output = payload["output"].get("content") if isinstance(payload.get("output"), dict) else None
@@ -203,94 +197,47 @@ class _Conversion:
         (call, ns, details), self.answered = self.answered, None
         if following is not None and following.type == "TokenUsageEvent" and following.agent == call.opener.agent_id:
             details = {**_named(following.payload), **details, **_tokens(following.payload)}
-        yield self.compose.close(call, ns, details=details, src=_format_of(call))
+        yield self.compose.close(call, ns, details, call.format)
 
     def _conversation_end(self, source: SourceLine) -> Iterator[Event]:
-        assert self.run is not None
-        if self.run.closed:
+        run, payload = self.run, source.payload
+        if run is None or run.closed:
             yield from self._point(source)
             return
         yield from self._abandon_calls(source.ns)
         yield from self._abandon(self.turn, source.ns)
         self.turn = None
-        fields: dict[str, Any] = {}
-        if isinstance(message := source.payload.get("error"), str):
-            fields["error"] = {"type": str(source.payload.get("status") or "failed"), "message": message}
-        yield self._closed(self.run, source, {"milestone_type": "simulation_end", **source.payload}, **fields)
+        error = _error(payload.get("status"), payload.get("error"))
+        yield self.compose.close(
+            run, source.ns, {"milestone_type": "simulation_end", **payload}, source.src, error=error
+        )
 
     def _point(self, source: SourceLine) -> Iterator[Event]:
         """Everything that opens and closes nothing, and every type that we do not know."""
         kind, name = _POINTS.get(source.type, ("SYSTEM", f"pidgin.{_snake(source.type)}"))
-        fields: dict[str, Any] = {}
-        if isinstance(message := source.payload.get("error_message"), str):
-            fields["error"] = {"type": str(source.payload.get("error_type") or source.type), "message": message}
-        event = self._made(source, kind, name, (), source.payload, **fields)
+        rest = {"details": source.payload or None, "src": source.src, "agent_id": source.agent, **source.turn}
+        error = _error(source.payload.get("error_type"), source.payload.get("error_message"))
+        event = self.compose.point(name, kind, source.ns, self._scope(source.agent), error=error, **rest)
         if source.type == "SystemPromptEvent":
             self.said.setdefault(f"{source.agent} {source.payload.get('system_instructions')}", event.event_id)
         yield event
 
-    def _scope(self, kind: str, agent: str | None) -> Scope:
-        """The innermost scope that an event belongs to; what an agent said belongs to the turn, not to its call."""
-        call = self.calls.get(agent) if kind in ("SYSTEM", "DETAIL") and agent is not None else None
-        inner = next(scope for scope in (call, self.turn, self.run) if scope is not None)
-        assert inner is not None
-        return inner
+    def _scope(self, agent: str | None) -> Scope:
+        """The innermost scope that an event of this agent belongs to."""
+        call = self.calls.get(agent) if agent is not None else None
+        return next(scope for scope in (call, self.turn, self.run) if scope is not None)
 
-    def _opened(self, source: SourceLine, is_source: bool, name: str, kind: str, **fields: Any) -> Scope:
-        src = source.src if is_source else {"format": source.format}
-        scope = self.compose.open(name, kind, source.ns, src=src, source_id=src.get("id"), **fields)
-        if is_source:
-            scope.opener = sealed(scope.opener, source.raw)
-        return scope
-
-    def _closed(self, scope: Scope, source: SourceLine, details: dict[str, Any], **fields: Any) -> Event:
-        src = source.src
-        event = self.compose.close(scope, source.ns, details=details, src=src, source_id=src.get("id"), **fields)
-        return sealed(event, source.raw)
-
-    def _made(
-        self,
-        source: SourceLine,
-        kind: str,
-        name: str,
-        causes: Iterable[str],
-        details: dict[str, Any] | None,
-        **fields: Any,
-    ) -> Event:
-        within, span = self._scope(kind, source.agent), kind not in ("SYSTEM", "DETAIL")
-        fields |= {"src": source.src, "source_id": source.src.get("id"), "agent_id": source.agent, **source.turn}
-        event = self.compose.point(
-            name, kind, source.ns, within=within, span=span, caused_by=causes, details=details or None, **fields
-        )
-        return sealed(event, source.raw)
-
-    def _derived(
-        self,
-        source: SourceLine,
-        name: str,
-        kind: str,
-        within: Scope,
-        details: dict[str, Any],
-        causes: Iterable[str] = (),
-    ) -> Event:
-        """An event that shares its line of the source with another one, which keeps it."""
-        src = {"format": source.format}
-        return self.compose.point(
-            name, kind, source.ns, within=within, span=True, caused_by=causes, details=details, src=src
-        )
-
-    def _rejected(self, number: int, raw: bytes, reason: str) -> Event:
-        src = {"format": "pidgin", "line": number, "raw": text_or_base64(raw)}
-        details = {"reason": reason, "line": number, "size": len(raw)}
-        within = self._scope("MILESTONE", None)
-        return self.compose.point(
-            "import.rejected", "SYSTEM", self.ns, within=within, span=False, details=details, src=src
-        )
+    def _rejected(self, run: Scope, number: int, raw: bytes, reason: str) -> Event:
+        rest = {
+            "details": {"reason": reason, "line": number, "size": len(raw)},
+            "src": {**run.format, "line": number, "raw": text_or_base64(raw)},
+        }
+        return self.compose.point("import.rejected", "SYSTEM", self.ns, self.turn or run, **rest)
 
     def _abandon(self, scope: Scope | None, ns: int) -> Iterator[Event]:
         """Close what the source left open, and say so."""
         if scope is not None and not scope.closed:
-            yield self.compose.close(scope, ns, details={"incomplete": True}, src=_format_of(scope))
+            yield self.compose.close(scope, ns, {"incomplete": True}, scope.format)
 
     def _abandon_calls(self, ns: int) -> Iterator[Event]:
         for call in self.calls.values():
@@ -307,10 +254,6 @@ _STEPS: Final[dict[str, Callable[[_Conversion, SourceLine], Iterator[Event]]]] =
 }
 
 
-def _format_of(scope: Scope) -> dict[str, Any]:
-    return {"format": (scope.opener.src or {}).get("format")}
-
-
 def _named(usage: dict[str, Any]) -> dict[str, str]:
     """Provider and model, as the conventions spell them."""
     provider, model = usage.get("provider"), usage.get("model")
@@ -321,6 +264,10 @@ def _named(usage: dict[str, Any]) -> dict[str, str]:
 def _tokens(payload: dict[str, Any]) -> dict[str, int]:
     counts = {"input_tokens": payload.get("prompt_tokens"), "output_tokens": payload.get("completion_tokens")}
     return {key: count for key, count in counts.items() if type(count) is int}
+
+
+def _error(kind: Any, message: Any) -> dict[str, str] | None:
+    return {"type": str(kind or "error"), "message": message} if isinstance(message, str) else None
 
 
 def _key(message: Any) -> str:

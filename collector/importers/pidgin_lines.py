@@ -49,6 +49,11 @@ class SourceLine:
     src: dict[str, Any]
 
     @property
+    def derived(self) -> dict[str, Any]:
+        """The `src` of an event that shares this line with another one, which keeps it."""
+        return {"format": self.format}
+
+    @property
     def agent(self) -> str | None:
         agent = self.fields.get("agent_id")
         return agent if isinstance(agent, str) else None
