@@ -131,7 +131,8 @@ class Recording:
 
             targets = tuple(target_stats(self.directory))
         return Stats(
-            recorded=emitter.recorded - emitter.log.refused_later, suppressed=self._suppressed, lost=emitter.log.log.lost,
+            recorded=emitter.recorded - emitter.log.refused_later, suppressed=self._suppressed,
+            lost=emitter.log.log.lost,
             dropped=emitter.log.log.dropped, repaired=emitter.repaired, unresolved=emitter.unresolved,
             without_rule=normalise.without_rule, redaction_failures=normalise.redaction_failures, targets=targets,
         )  # fmt: skip
