@@ -1,0 +1,162 @@
+"""The reference page, made from the code: `python -m tests.reference` writes collector/REFERENCE.md.
+
+A test compares the two, so that every method, field, command, option, route and error that exists is documented.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import typer.main
+
+import otel_events
+from collector.api import create_app
+from collector.cli import app
+from otel_events import errors, event, schema, testing, values
+from otel_events.filters import EventFilter
+from otel_events.recorder import Recorder
+from otel_events.scope import Scope
+from otel_events.stats import Stats
+
+PAGE = Path(__file__).parent.parent / "collector" / "REFERENCE.md"
+ENVIRONMENT = {
+    "OTEL_EVENTS_DIR": "where runs lie, for the recorder and the command line; default `output`",
+    "OTEL_EVENTS_RUN": "what `Recorder.environ()` gives to child processes: the run and the place that they join",
+    "TRACEPARENT": "a foreign parent: becomes a link of the run's root",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "base URL to ship to; `/v1/traces` and `/v1/logs` are appended",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, …_LOGS_ENDPOINT": "whole URL for one signal; it wins",
+    "OTEL_EXPORTER_OTLP_HEADERS, …_TIMEOUT, …_COMPRESSION, …_CERTIFICATE, …_CLIENT_KEY, …_CLIENT_CERTIFICATE": (
+        "as the exporters read them, each also with `_TRACES_` or `_LOGS_`; time-outs in seconds"
+    ),
+    "OTEL_TRACES_EXPORTER, OTEL_LOGS_EXPORTER": "`none` switches a signal off",
+    "OTEL_SDK_DISABLED": "`true` ships nothing; the file is written all the same",
+    "OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES": "the resource of what is shipped; the service is the run's name otherwise",
+    "OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG": "asked once, when a trace is opened; the file keeps everything",
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": (
+        "`no_content` (default), `span_only`, `event_only`, `span_and_event`: whether prompts and answers leave the file"
+    ),
+    "NO_COLOR": "no colours on a terminal",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join(_lines()).rstrip() + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# Reference"
+    yield ""
+    yield "Made from the code by `python -m tests.reference`; a test holds the two together."
+    yield from _class("Recorder", Recorder)
+    yield from _class("Scope", Scope, only=("open", "close", "set", "finish", "event_id", "ref"))
+    yield from _functions("Module `otel_events`", [otel_events.carry, otel_events.current])
+    yield from _fields("Stats", Stats)
+    yield from _functions("Module `otel_events.testing`", [testing.recording, testing.events, testing.assert_caused])
+    yield from _event()
+    yield from _values()
+    yield from _fields("EventFilter", EventFilter)
+    yield from _commands()
+    yield from _routes()
+    yield from _table("Environment variables", ("variable", "meaning"), list(ENVIRONMENT.items()))
+    yield from _table("Errors", ("class", "meaning"), [(name, _first(kind)) for name, kind in _errors()])
+
+
+def _table(title: str, head: tuple[str, str], rows: list[tuple[str, str]]) -> Iterator[str]:
+    yield from ("", f"## {title}", "", f"| {head[0]} | {head[1]} |", "|---|---|")
+    for name, meaning in rows:
+        yield f"| `{name}` | {meaning} |".replace("\n", " ")
+
+
+def _class(title: str, kind: type, only: tuple[str, ...] | None = None) -> Iterator[str]:
+    yield from ("", f"## {title}", "", _paragraphs(kind.__doc__))
+    if only is None:
+        yield from ("", "```python", f"{title}{_signature(kind.__init__)}", "```")
+    rows = []
+    for name, member in inspect.getmembers(kind):
+        if name.startswith("_") or (only is not None and name not in only) or not callable(member):
+            continue
+        rows.append((f"{name}{_signature(member)}", _first(member)))
+    yield from ("", "| method | meaning |", "|---|---|")
+    for call, meaning in rows:
+        yield f"| `{call}` | {meaning} |".replace("\n", " ").replace(" | None", " \\| None").replace("str | ", "str \\| ")
+
+
+def _functions(title: str, functions: list[Any]) -> Iterator[str]:
+    yield from _table(title, ("function", "meaning"), [(_call(function), _first(function)) for function in functions])
+
+
+def _call(function: Any) -> str:
+    return f"{function.__name__}({', '.join(inspect.signature(function).parameters)})"
+
+
+def _fields(title: str, kind: type) -> Iterator[str]:
+    source = inspect.getsource(kind)
+    found = re.findall(r'^    (\w+): [^\n]*\n    """(.*?)"""', source, re.DOTALL | re.MULTILINE)
+    yield from _table(title, ("field", "meaning"), [(name, " ".join(text.split())) for name, text in found])
+
+
+def _event() -> Iterator[str]:
+    properties = schema.json_schema()["properties"]
+    rows = [(name, f"{properties[name].get('description', '')}") for name in event.FIELDS]
+    yield from _table("The fields of a line, in their order", ("field", "meaning"), rows)
+    levels = [(kind, f"recorded from verbosity {_first_level(kind)} on") for kind in event.LEVELS]
+    yield from _table("Event types", ("type", "level"), levels)
+
+
+def _first_level(kind: str) -> str:
+    return next(name for name, level in event.LEVELS.items() if level == event.LEVELS[kind])
+
+
+def _values() -> Iterator[str]:
+    table = [line for line in (values.__doc__ or "").splitlines() if line.startswith("|")]
+    yield from ("", "## What becomes of odd values", "", *table)
+
+
+def _commands() -> Iterator[str]:
+    program = typer.main.get_command(app)
+    assert isinstance(program, click.Group) or hasattr(program, "commands")
+    yield from ("", "## Command line")
+    for name, command in program.commands.items():
+        yield from ("", f"### otel-events {name}", "", (command.help or "").split("\n\n")[0].strip(), "")
+        for parameter in command.params:
+            names = ", ".join(getattr(parameter, "opts", [parameter.name])) or parameter.name
+            if parameter.name != "help":
+                yield f"- `{names}` {' '.join((getattr(parameter, 'help', '') or '').split())}".rstrip()
+
+
+def _routes() -> Iterator[str]:
+    paths = create_app(Path(".")).openapi()["paths"]
+    rows = []
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            asked = ", ".join(f"`{item['name']}`" for item in operation.get("parameters", []) if item["in"] == "query")
+            rows.append((f"{method.upper()} {path}", f"{operation.get('summary', '')}{': ' if asked else ''}{asked}"))
+    yield from _table("REST", ("route", "answer: query parameters"), rows)
+
+
+def _errors() -> list[tuple[str, type]]:
+    return [(name, kind) for name, kind in vars(errors).items() if inspect.isclass(kind) and kind.__module__ == errors.__name__]
+
+
+def _signature(member: Any) -> str:
+    text = str(inspect.signature(member)).replace("(self, ", "(").replace("(self)", "()")
+    return re.sub(r" -> .*$", "", re.sub(r"<[^>]*>", "…", text)).replace("'", "")
+
+
+def _paragraphs(text: str | None) -> str:
+    return inspect.cleandoc(text or "")
+
+
+def _first(documented: Any) -> str:
+    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE} is up to date")
