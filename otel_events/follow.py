@@ -66,10 +66,6 @@ class Follower:
         """The resource of a part that a line came from; without one, the directory's name is the service."""
         return self._resources[part]
 
-    def is_written(self) -> bool:
-        """Whether some process holds a part of this run for writing."""
-        return any(cursor.is_written(part.path) for part in parts_of(self.directory) if not part.compressed)
-
     def _new(self, part: Part, identity: str, size: int) -> Iterator[Followed]:
         """The part's lines from its offset on; of a growing part those that were there at the beginning of the pass."""
         start = self.offsets.get(identity, 0)
@@ -88,6 +84,14 @@ class Follower:
         for identity in self.offsets.keys() - present - self._missing:
             self._missing.add(identity)
             self.notices.append(f"{self.directory}: the part that begins with {identity} is gone; it is skipped")
+
+
+def is_written(directory: Path) -> bool:
+    """Whether some process holds a part of this run for writing."""
+    try:
+        return any(cursor.is_written(part.path) for part in parts_of(directory) if not part.compressed)
+    except FileNotFoundError:
+        return False
 
 
 def pending(directory: Path, offsets: Mapping[str, int]) -> int:

@@ -111,7 +111,7 @@ class Lane:
         if answer.kind == "accepted":
             self._attempts = 0
             batch.after.shipped += batch.items - answer.rejected
-            batch.after.rejected += answer.rejected
+            batch.after.rejected += answer.rejected  # invariant 6: what the server took off the request is counted
             batch.after.last_error = answer.words or None
             if answer.rejected:
                 self._say(f"{self._name()} rejected {answer.rejected} of {batch.items}: {answer.words}")

@@ -92,14 +92,15 @@ def span(event: Event, capture: Capture = "no_content") -> Span | None:
     flags = _flags(event)
     if event.phase == "open" or not flags & 1:
         return None
-    trace_id, span_id = _id(event, "trace_id", event.trace_id, 16), _id(event, "span_id", event.span_id, 8)
+    trace_id = _id(event, "trace_id", event.trace_id, 16)
+    span_id = _id(event, "span_id", event.span_id, 8)  # invariant 4: what the line says, never drawn here
     if not trace_id or not span_id:
         raise Unmappable(event.event_id, "trace_id and span_id", "a line without them")
     own = _ulid(event.event_id)
     if event.phase is None and (own is None or own & _LOW_64 != int.from_bytes(span_id, "big")):
         return None
     end_ns = _ns(event, "timestamp")
-    start_ns = end_ns if event.started_at is None else _ns(event, "started_at")
+    start_ns = _ns(event, "started_at") if event.started_at else end_ns  # invariant 3: from the closing line alone
     links, unresolved = _links(event, start_ns // 1_000_000 if own is None or event.phase else own >> 80)
     operation = genai.operation_of(event)
     attributes = _attributes(

@@ -21,9 +21,8 @@ from typing import Any, Final
 
 from otel_events import config, cursor
 from otel_events.config import Target
-from otel_events.follow import pending
+from otel_events.follow import is_written, pending
 from otel_events.lane import Lane
-from otel_events.parts import parts_of
 
 POLL_S: Final = 0.25
 LINGER_S: Final = 60.0
@@ -61,11 +60,13 @@ class TargetStats:
         return self.switched_off is not None or not (self.pending or self.rejected)
 
 
-def target_stats(directory: Path) -> list[TargetStats]:
-    """What became of the run at every target that it was ever shipped to from here."""
+def target_stats(directory: Path, targets: Iterable[Target] = ()) -> list[TargetStats]:
+    """What became of the run at every target that it was ever shipped to from here, and at these, also if never."""
     known = (*_COUNTS, "signal", "endpoint", "last_error", "switched_off")
-    found = []
-    for state in cursor.stored(directory):
+    found, states = [], cursor.stored(directory)
+    begun = {(state.signal, state.endpoint) for state in states}
+    states += [cursor.Cursor(signal=new.signal, endpoint=new.endpoint) for new in targets if new[:2] not in begun]
+    for state in states:
         left = pending(directory, state.offsets) if directory.is_dir() else 0
         values: dict[str, Any] = {name: getattr(state, name) for name in known}
         found.append(TargetStats(lines=state.lines + left, pending=left, **values))
@@ -135,7 +136,7 @@ class Voyage:
             if not lanes:
                 return False
             finished = self._loop(lanes, follow, patience_s)
-        return finished and follow and not self._stop.is_set() and _is_written(self._directory)
+        return finished and follow and not self._stop.is_set() and is_written(self._directory)
 
     def _held(self, stack: ExitStack, path: Path, follow: bool) -> bool:
         """Whether we have the lock; a follower asks for it again for a moment, since its holder may be about to end."""
@@ -150,7 +151,7 @@ class Voyage:
         """Whether it ended because everything was done."""
         quiet_since = time.monotonic()
         while True:
-            written = follow and not self._stop.is_set() and _is_written(self._directory)
+            written = follow and not self._stop.is_set() and is_written(self._directory)
             progress = False
             for lane in lanes:
                 before = lane.cursor
@@ -249,16 +250,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--log", action="store_true", help="write messages to ship.log beside the cursors")
     options = parser.parse_args(arguments)
     if options.log:
-        logging.basicConfig(filename=cursor.state_directory(options.run) / "ship.log", format="%(asctime)s %(message)s")
-    stats = ship(options.run, config.targets(), follow=options.follow)
-    sys.exit(0 if all(found.complete for found in stats) else 1)
-
-
-def _is_written(directory: Path) -> bool:
+        log = cursor.state_directory(options.run) / "ship.log"
+        handler = logging.FileHandler(log, delay=True)  # no file as long as there is nothing to say
+        logging.basicConfig(handlers=[handler], format="%(asctime)s %(message)s")
     try:
-        return any(cursor.is_written(part.path) for part in parts_of(directory) if not part.compressed)
-    except FileNotFoundError:
-        return False
+        stats = ship(options.run, config.targets(), follow=options.follow)
+    except OSError as error:
+        _log.error("shipping stopped, what is left stays in the log: %s", error)
+        sys.exit(1)
+    sys.exit(0 if all(found.complete for found in stats) else 1)
 
 
 if __name__ == "__main__":

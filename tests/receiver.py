@@ -1,4 +1,4 @@
-"""A loopback OTLP/HTTP receiver: parses what it gets with opentelemetry-proto, remembers it, and misbehaves on demand."""
+"""A loopback OTLP/HTTP receiver: parses what it gets with opentelemetry-proto, keeps it, and misbehaves on demand."""
 
 from __future__ import annotations
 

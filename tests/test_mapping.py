@@ -159,8 +159,8 @@ def test_prompts_and_answers_stay_in_the_file_by_default(name: str, tmp_path: Pa
 
 
 def test_a_line_of_the_nine_fields_is_a_log_record_and_no_span() -> None:
-    line = b'{"event_id":"x-1","timestamp":"2025-01-15T10:30:00+00:00","turn_number":1,"event_type":"STATE","simulation_id":"s"}'
-    event = decode(line)
+    line = b'{"event_id":"x-1","timestamp":"2025-01-15T10:30:00+00:00","turn_number":1,'
+    event = decode(line + b'"event_type":"STATE","simulation_id":"s"}')
     record = mapping.log_record(event)
     assert record is not None
     assert (record.event_name, record.trace_id, record.observed_ns) == ("state", b"", record.time_ns)

@@ -394,6 +394,7 @@ def test_a_batch_is_bounded_in_items_and_bytes(hand: Handwriting) -> None:
 
 def test_loading_the_shipper_loads_neither_requests_nor_protobuf() -> None:
     """The recorder's process asks it for counts."""
-    loaded = "import sys, otel_events.ship; print([m for m in ('requests', 'google.protobuf', 'grpc', 'pydantic') if m in sys.modules])"
+    heavy = ("requests", "google.protobuf", "grpc", "pydantic")
+    loaded = f"import sys, otel_events.ship; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=30)
     assert result.stdout == "[]\n"

@@ -1,7 +1,7 @@
-"""Recompute what the vectors in spans.json expect, from their lines: `python -m tests.golden.regenerate`, then read the diff.
+"""Recompute what the vectors in spans.json expect of their lines: `python -m tests.golden.regenerate`; read the diff.
 
-Spans and log records are in OTLP/JSON (specification: protocol/otlp, JSON Protobuf Encoding): ids in hex, 64-bit integers
-as strings. `null` means that the line makes none.
+Spans and log records are in OTLP/JSON (specification: protocol/otlp, JSON Protobuf Encoding): ids in hex, 64-bit
+integers as strings. `null` means that the line makes none.
 """
 
 from __future__ import annotations
