@@ -1,1 +1,1 @@
-"""Benches: `make bench`, or `python -m tests.bench [--quick] [NAME …]`. They print Markdown tables and prove nothing else."""
+"""Benches: `make bench`, or `python -m tests.bench [--quick] [NAME …]`. They print Markdown tables."""

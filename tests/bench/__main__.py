@@ -16,7 +16,9 @@ NAMES = ("emit", "pipeline", "memory", "startup")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which benches: {', '.join(NAMES)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work: does it run, what is the order of size")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the work: does it run, what is the order of size"
+    )
     chosen = parser.parse_args()
     for name in os.environ.copy():
         if name.startswith("OTEL_"):
@@ -28,8 +30,8 @@ def main() -> None:
 
 
 def _machine() -> str:
-    today = datetime.now(UTC).date()
-    return f"{os.cpu_count()} cores, {platform.system()}, {platform.python_implementation()} {platform.python_version()}, {today}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {platform.system()}, {python}, {datetime.now(UTC).date()}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """What one event costs the thread that records it.
 
-Every contender records the same action: eight attributes, who, in which turn, and one cause. Ours is `rec.action(...)` with
-default settings: when it returns, the line is in the file. The SDK's span is started and ended, with the cause as a
-link, behind a BatchSpanProcessor whose exporter does nothing; its log record likewise. The loggers write a line of
-JSON to a file and flush it, as they do by default. Nothing is shipped by anybody.
+Every contender records the same action: eight attributes, its type, the run, who, in which turn, and one cause. Ours
+is `rec.action(...)` with default settings: when it returns, the line is in the file. The SDK's span is started and
+ended, with the cause as a link, behind a BatchSpanProcessor whose exporter does nothing; its log record likewise. The
+loggers write a line of JSON to a file and flush it, as they do by default. Nothing is shipped by anybody.
 
 All run in one process, in rounds: in every round each contender records a batch that fits the SDK's queue, so that it
 drops nothing, and the order is rotated by one. Between batches, outside the clock, queues are flushed. A figure is the
@@ -26,9 +26,13 @@ from typing import Any
 import orjson
 
 from otel_events import Recorder
+from tests.bench.action import attributes, payload
 from tests.bench.table import Row
 
 TITLE = "One event on the calling thread"
+
+CAUSE = "01K0000000000000000000000A"
+"""The cause, for loggers."""
 
 Emit = Callable[[int], None]
 """Records one event; the number makes it differ from the one before."""
@@ -74,42 +78,12 @@ def ours(directory: Path) -> Iterator[list[Contender]]:
         cause = rec.decision("alice", "savings_rate", old_value=0.1, new_value=0.2)
 
         def action(index: int) -> None:
-            rec.action(
-                "alice",
-                "transfer",
-                {
-                    "to": "bob",
-                    "amount": index,
-                    "good": "sugar",
-                    "price": 1.25,
-                    "x": 17,
-                    "y": 4,
-                    "welfare": 31.5,
-                    "fair": True,
-                },
-                caused_by=cause,
-            )
+            rec.action("alice", "transfer", payload(index), caused_by=cause)
 
         def suppressed(index: int) -> None:
             rec.state("wealth", 50, index, agent_id="alice", caused_by=cause)
 
         yield [("rec.action", action, rec.flush), ("rec.state, suppressed by the level", suppressed, nothing)]
-
-
-def attributes(index: int) -> dict[str, Any]:
-    """The same for everybody else."""
-    return {
-        "agent_id": "alice",
-        "turn_number": 7,
-        "to": "bob",
-        "amount": index,
-        "good": "sugar",
-        "price": 1.25,
-        "x": 17,
-        "y": 4,
-        "welfare": 31.5,
-        "fair": True,
-    }
 
 
 @contextmanager
@@ -139,7 +113,7 @@ def sdk(directory: Path) -> Iterator[list[Contender]]:
             context=inside,
             event_name="action.transfer",
             body="transfer",
-            attributes={**attributes(index), "caused_by": "01K0000000000000000000000A"},
+            attributes={**attributes(index), "caused_by": CAUSE},
         )
 
     yield [
@@ -186,7 +160,7 @@ def structured(directory: Path) -> Iterator[list[Contender]]:
         ).bind()
 
         def info(index: int) -> None:
-            logger.info("action.transfer", caused_by="01K0000000000000000000000A", **attributes(index))
+            logger.info("action.transfer", caused_by=CAUSE, **attributes(index))
 
         yield [("structlog with orjson", info, nothing)]
 
@@ -207,7 +181,7 @@ def standard(directory: Path) -> Iterator[list[Contender]]:
     logger.addHandler(handler)
 
     def info(index: int) -> None:
-        fields = {"caused_by": "01K0000000000000000000000A", **attributes(index)}
+        fields = {"caused_by": CAUSE, **attributes(index)}
         logger.info("action.transfer", extra={"fields": fields})
 
     yield [("logging with a JSON formatter", info, nothing)]
@@ -224,7 +198,7 @@ def with_eliot(directory: Path) -> Iterator[list[Contender]]:
         eliot.add_destinations(destination)
 
         def message(index: int) -> None:
-            eliot.log_message("action.transfer", caused_by="01K0000000000000000000000A", **attributes(index))
+            eliot.log_message("action.transfer", caused_by=CAUSE, **attributes(index))
 
         yield [("eliot", message, nothing)]
         eliot.remove_destination(destination)
@@ -238,7 +212,7 @@ def with_loguru(directory: Path) -> Iterator[list[Contender]]:
     sink = logger.add(directory / "loguru.jsonl", serialize=True)
 
     def info(index: int) -> None:
-        logger.bind(caused_by="01K0000000000000000000000A", **attributes(index)).info("action.transfer")
+        logger.bind(caused_by=CAUSE, **attributes(index)).info("action.transfer")
 
     yield [("loguru, serialized", info, nothing)]
     logger.remove(sink)
@@ -255,7 +229,7 @@ def with_logfire(directory: Path) -> Iterator[list[Contender]]:
     )
 
     def info(index: int) -> None:
-        local.info("action.transfer", caused_by="01K0000000000000000000000A", **attributes(index))
+        local.info("action.transfer", caused_by=CAUSE, **attributes(index))
 
     yield [("logfire", info, processor.force_flush)]
     local.shutdown()
