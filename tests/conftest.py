@@ -1,4 +1,4 @@
-"""What all tests share: no shipping, no run of the machine's own, and the recorders that a test left open are closed."""
+"""What all tests share: no shipping, no settings of the machine's own, no recorder left open."""
 
 from __future__ import annotations
 
