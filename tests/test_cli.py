@@ -461,7 +461,13 @@ def test_nothing_in_a_log_can_move_the_cursor_of_a_terminal(tmp_path):
     """Escape sequences, returns and reversed text in names and values are shown, not done."""
     hostile = "\x1b[2J\rok\u202edlo\n"
     odd = event(
-        0, name=hostile, agent_id=hostile, details={hostile: hostile}, description=hostile, error={"type": hostile}
+        0,
+        hostile,
+        name=hostile,
+        agent_id=hostile,
+        details={hostile: hostile},
+        description=hostile,
+        error={"type": hostile},
     )
     run = write(tmp_path / "sim-001", [odd, event(1, caused_by=[numbered(0), hostile])])
     for arguments in (

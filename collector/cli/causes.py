@@ -11,8 +11,10 @@ import typer
 from collector import queries
 from collector.answers import Chain, Node
 from collector.causality import MAX_DEPTH
-from collector.cli import options, render
-from collector.cli.render import document, show_line
+from collector.cli import options
+from collector.cli.render import document, rows, show_line
+from collector.cli.summary import plain
+from collector.cli.tree import node_row, tree
 
 
 def why(
@@ -75,9 +77,9 @@ def path(
         document({"path": [_node(node) for node in nodes]})
     elif nodes:
         endings = queries.endings(directory, [node.id for node in nodes])
-        render.rows([render.node_row(node, "→ " if node.distance else "  ", endings) for node in nodes])
+        rows(node_row(node, "→ " if node.distance else "  ", endings) for node in nodes)
     else:
-        show_line(f"neither {one} nor {other} led to the other")
+        show_line(plain(f"neither {one} nor {other} led to the other"))
     if not nodes:
         raise typer.Exit(1)
 
@@ -96,7 +98,7 @@ def _answer(run: Path, chain: Chain, direction: str, depth: int, json: bool) -> 
         return
     endings = queries.endings(run, [node.id for node in (chain.start, *chain.nodes)])
     deeper = f"goes on: --depth {min(2 * depth, MAX_DEPTH)}" if depth < MAX_DEPTH else f"goes on: more {direction}"
-    render.rows(render.tree(chain, endings, deeper))
+    rows(tree(chain, endings, deeper))
 
 
 def _node(node: Node) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def stats(run: options.Run = "", directory: options.Directory = Path("output"), 
 
 def _fields(found: Found) -> None:
     event = found.event
-    show_line(Text(f"{event.event_type} {summary(event, phase=phase(event))}", "bold"))
+    show_line(Text(plain(f"{event.event_type} {summary(event, phase=phase(event))}"), "bold"))
     fields = {**orjson.loads(found.raw), "at": found.line.where}
     width = max(len(plain(name)) for name in fields)
     for name, value in fields.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from collector import queries
-from collector.answers import Chain, Found, Node
+from collector.answers import Found
 from collector.cli.summary import phase, plain, summary
 from otel_events.event import Event
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WIDTH = 120
 """Columns where the output is no terminal."""
+_AGENT_WIDTH = 30
 
 _COLOURS = {
     "MILESTONE": "bold blue",
@@ -93,7 +94,7 @@ def listing(run: Path, found: Sequence[Found], json: bool) -> None:
             raw(item.raw)
     elif found:
         endings = queries.endings(run, [item.event.event_id for item in found])
-        rows([event_row(item, endings[item.event.event_id]) for item in found])
+        rows(_event_row(item.event, endings[item.event.event_id]) for item in found)
 
 
 def target_lines(stats: Iterable[TargetStats]) -> list[str]:
@@ -115,16 +116,16 @@ def fit(text: str, width: int) -> str:
     return text if cell_len(text) <= width else set_cell_size(text, max(width - 1, 0)).rstrip(" …") + "…"
 
 
-def rows(found: Sequence[Row]) -> None:
+def rows(found: Iterable[Row]) -> None:
     """Print rows with id, type, summary and agent in columns, within the width of the terminal."""
-    if not found:
-        return
-    last = max(cell_len(row.agent) + (cell_len(row.notes) + 2 if row.notes else 0) for row in found)
-    room = max(console().width - last - 2, 40)
-    heads = [f"{row.before}{row.id} {row.type:<9} " for row in found]
-    texts = [fit(row.summary, max(room - cell_len(head), 12)) for head, row in zip(heads, found, strict=True)]
-    column = max(cell_len(head + text) for head, text in zip(heads, texts, strict=True)) + 2
-    for row, head, text in zip(found, heads, texts, strict=True):
+    safe = [Row(row.before, *(plain(text) for text in row[1:])) for row in found]
+    safe = [row._replace(agent=fit(row.agent, _AGENT_WIDTH)) for row in safe]
+    last = max((cell_len(row.agent) + (cell_len(row.notes) + 2 if row.notes else 0) for row in safe), default=0)
+    heads = [f"{row.before}{row.id} {row.type:<9} " if row.type else f"{row.before}{row.id} " for row in safe]
+    room = console().width - last - 2
+    texts = [fit(row.summary, max(room - cell_len(head), 12)) for head, row in zip(heads, safe, strict=True)]
+    column = max((cell_len(head + text) for head, text in zip(heads, texts, strict=True)), default=0) + 2
+    for row, head, text in zip(safe, heads, texts, strict=True):
         show_line(_row(row, text, column - cell_len(head + text)))
 
 
@@ -141,68 +142,11 @@ def _row(row: Row, text: str, gap: int) -> Text:
     return line
 
 
-def event_row(found: Found, ending: str) -> Row:
+def _event_row(event: Event, ending: str) -> Row:
     """An event in a listing of lines: a scope's opening and closing are two."""
-    event = found.event
-    return Row(
-        f"{clock(event)} ", ending, event.event_type, summary(event, phase=phase(event)), plain(event.agent_id or "")
-    )
-
-
-def clock(event: Event) -> str:
-    """The time of day of an event, to the millisecond; the date stands in `runs` and `show`."""
-    text = event.timestamp
-    return text[11:23] if len(text) > 23 and text[10] == "T" else plain(text)[:12].ljust(12)
-
-
-def tree(chain: Chain, endings: dict[str, str], deeper: str) -> list[Row]:
-    """The rows of a tree of causes or effects. A node with several ways to it is shown once, at the end of
-    the shortest, and only named elsewhere.
-
-    `in turn 7` is containment: it is said where the turn changes and is no node of the tree itself. `deeper` says how
-    to see what was cut off."""
-    by_id = {node.id: node for node in (chain.start, *chain.nodes)}
-    turns = {node.opening.event.turn_number for node in by_id.values() if node.opening.event.name == "turn"}
-    truncated, missing, shown = set(chain.truncated), set(chain.missing), set[str]()
-    found: list[Row] = []
-
-    def add(node: Node, branch: str, below: str, outer_turn: int) -> None:
-        row = node_row(node, branch, endings)
-        shown.add(node.id)
-        turn = node.opening.event.turn_number
-        says = turn != outer_turn and turn > 0 and turn not in turns
-        found.append(row._replace(notes=f"in turn {turn}") if says else row)
-        ends = [
-            Row("", plain(event_id), "", "is missing: not in this run", "")
-            for event_id in _named(node)
-            if event_id in missing
-        ]
-        ends += [Row("", "…", "", deeper, "")] if node.id in truncated else []
-        children: list[Node | Row] = [*(by_id[child] for child in chain.links.get(node.id, ())), *ends]
-        for child in children:
-            last = child is children[-1]
-            branch_here = below + ("└─ " if last else "├─ ")
-            if isinstance(child, Row):
-                found.append(child._replace(before=branch_here))
-            elif child.distance <= node.distance or child.id in shown:
-                where = "shown above" if child.id in shown else "shown below"
-                found.append(node_row(child, branch_here, endings)._replace(notes=where))
-            else:
-                add(child, branch_here, below + ("   " if last else "│  "), turn)
-
-    add(chain.start, "", "", 0)
-    return found
-
-
-def _named(node: Node) -> Iterable[str]:
-    lines = [node.opening.event, *([node.closing.event] if node.closing else [])]
-    return dict.fromkeys(cause for event in lines for cause in event.caused_by or ())
-
-
-def node_row(node: Node, before: str, endings: dict[str, str]) -> Row:
-    event, closing = node.opening.event, node.closing.event if node.closing else None
-    words = summary(event, closing, "(open)" if event.opens and closing is None else "")
-    return Row(before, endings.get(node.id, node.id), event.event_type, words, plain(event.agent_id or ""))
+    time = event.timestamp[11:23] if event.timestamp[10:11] == "T" else event.timestamp[:12]
+    words = summary(event, phase=phase(event))
+    return Row(f"{plain(time)} ", ending, event.event_type, words, event.agent_id or "")
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -219,14 +163,14 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]], right: Sequence[in
         show_line(Text(fit("  ".join(padded).rstrip(), console().width), "bold" if number == 0 else ""))
 
 
-def counts(title: str, numbers: dict[Any, Any], shown: Callable[[Any], str] = str, most: int = 12) -> None:
+def counts(title: str, numbers: Mapping[str, int], most: int = 12) -> None:
     """Print a titled list of counts, the largest first, at most so many."""
     if not numbers:
         return
     show_line(Text(title, "bold"))
-    ordered = sorted(numbers.items(), key=lambda item: (-item[1], str(item[0])))
-    width = max(cell_len(plain(shown(key))) for key, _ in ordered[:most])
+    ordered = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
+    width = max(cell_len(plain(key)) for key, _ in ordered[:most])
     for key, number in ordered[:most]:
-        show_line(f"  {set_cell_size(plain(shown(key)), width)}  {number:>8,}")
+        show_line(f"  {set_cell_size(plain(key), width)}  {number:>8,}")
     if len(ordered) > most:
         show_line(f"  … and {len(ordered) - most} more")
