@@ -7,8 +7,10 @@ What is still queued when the process is killed is lost: that is the price, and 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from typing import Literal
 
 from otel_events.errors import InvalidParameter
@@ -75,14 +77,18 @@ class QueuedLog:
         """Queue one line. False when the policy is `drop` and the queue is full."""
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="otel-events-log", daemon=True)
-                self._thread.start()
+                self._begin()
             if len(self._waiting) >= self._queue.size and not self._has_room():
                 self._log.dropped += 1
                 return False
             self._waiting.append((line, ns))
             self._changed.notify_all()
         return True
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="otel-events-log", daemon=True)
+        self._thread.start()
+        Finalize(self, _finish, (weakref.ref(self),), exitpriority=0)  # its workers end without what `atexit` knows
 
     def _has_room(self) -> bool:
         """Wait for room: as long as it takes, or, to drop, a millisecond, and not again before a line was written.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from otel_events.subscribe import Subscription
 
 _current_frame = context.current.get
-_open: dict[str, Recording] = {}  # by directory: those of this process that are not closed
+_open: list[Recording] = []  # those of this process that are not closed
 
 
 class Recording:
@@ -53,7 +53,8 @@ class Recording:
 
     def __init__(self, settings: Settings, joining: Joining | None = None) -> None:
         self._settings = settings
-        self.directory, self.simulation_id, self.name = settings.directory, settings.directory.name, settings.name
+        self.directory = settings.directory.absolute()  # the program may go elsewhere
+        self.simulation_id, self.name = settings.directory.name, settings.name
         self._level = LEVELS[settings.verbosity]
         self._clock = settings.clock
         self._run = None if joining else Scope(self, RUN)
@@ -77,7 +78,7 @@ class Recording:
         self._shipper: ShipperThread | None = None
         self._syncer: Syncer | None = None
         self._span_token: Any = None
-        _open[str(self.directory.absolute())] = self
+        _open.append(self)
 
     # --- the run ---------------------------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class Recording:
             subscription.stop()
         if self._shipper is not None:
             self._shipper.stop()
-        _open.pop(str(self.directory.absolute()), None)
+        _open.remove(self)
         return stats
 
     def stats(self) -> Stats:
@@ -149,7 +150,7 @@ class Recording:
         frame, settings = self._frame(), self._settings
         place = frame.place
         return Joining(
-            directory=str(self.directory.absolute()),
+            directory=str(self.directory),
             name=self.name,
             verbosity=settings.verbosity,
             trace=settings.trace,
@@ -314,7 +315,7 @@ class Recording:
 
 def _joined(kind: type[Recording], joining: Joining, redact: Callable[[str], str] | None, pid: int) -> Recording:
     """Unpickle: this process's recording of the run, placed where it was pickled; where it was pickled, itself."""
-    known = _open.get(joining.directory)
+    known = next((one for one in reversed(_open) if str(one.directory) == joining.directory), None)
     if known is None:
         known = kind.__new__(kind)
         Recording.__init__(known, joining.settings(redact=redact), joining)
@@ -358,18 +359,18 @@ def _traceparent() -> str | None:
 
 
 def _close_all() -> None:
-    for recording in list(_open.values()):
+    for recording in list(_open):
         recording.close()
 
 
 def _after_fork() -> None:
-    for recording in list(_open.values()):
+    for recording in list(_open):
         recording._after_fork()
 
 
 def only_open() -> Recording | None:
     """The only recording that is open in this process."""
-    return next(iter(_open.values())) if len(_open) == 1 else None
+    return _open[0] if len(_open) == 1 else None
 
 
 atexit.register(_close_all)
