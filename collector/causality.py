@@ -209,7 +209,7 @@ def _reach(graph: Graph, neighbours: Callable[[str], list[str]], start: str, dep
                 if distance <= depth and other not in distances and len(distances) <= limit:
                     distances[other] = distance
                     found.append(other)
-        level = sorted(found)
+        level = found
     truncated = [source for source, others in links.items() if any(other not in distances for other in others)]
     links = {source: [other for other in others if other in distances] for source, others in links.items()}
     del distances[node]

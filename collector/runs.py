@@ -69,9 +69,7 @@ def find_run(directory: Path, name: str) -> Path:
     if is_run(directory) and directory.resolve().name == name:
         return directory
     path = directory / name
-    if name in ("", ".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
-        raise RunNotFound(name, directory)
-    if not (_inside(path, directory) and is_run(path)):
+    if not {"/", "\\"}.isdisjoint(name) or not (_inside(path, directory) and is_run(path)):
         raise RunNotFound(name, directory)
     return path
 

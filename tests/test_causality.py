@@ -55,6 +55,26 @@ def test_a_closing_line_whose_opener_is_lost_is_a_node_of_its_own():
     assert causality.effects(graph, numbered(0)).distances == {numbered(3): 1}
 
 
+def test_of_two_openers_of_one_span_the_older_is_closed():
+    opening, closing = scope(1, 4)
+    again = event(2, phase="open", span_id=opening.span_id)
+    for order in ([opening, again, closing], [closing, again, opening]):
+        graph = graph_of(order)
+        assert [graph.lines(numbered(n)) for n in (1, 2, 4)] == [
+            [numbered(1), numbered(4)],
+            [numbered(2)],
+            [numbered(1), numbered(4)],
+        ]
+
+
+def test_a_scope_whose_end_is_caused_by_what_it_caused_is_a_cycle():
+    """Each line names only older ones; as a node, the scope is its own cause."""
+    opening, _ = scope(1, 3)
+    _, closing = scope(1, 3, caused_by=[numbered(2)])
+    graph = graph_of([opening, event(2, caused_by=[numbered(1)]), closing])
+    assert causality.cycles(graph) == [[numbered(1), numbered(2)]]
+
+
 def test_causes_that_are_not_in_the_run_are_named_missing():
     graph = graph_of([event(1, caused_by=[numbered(0)]), event(2, caused_by=[numbered(1)])])
     assert causality.causes(graph, numbered(2), depth=1).missing == [numbered(0)]
@@ -114,6 +134,7 @@ def test_distances_are_those_of_networkx(history, depth):
     graph, (theirs, node) = graph_of(history), as_networkx(history)
     for each in history:
         start = node[each.event_id]
+        assert graph.effects(start) == sorted({*theirs[start]} - {start})
         for ours, follow in ((causality.effects, theirs), (causality.causes, theirs.reverse())):
             expected = networkx.single_source_shortest_path_length(follow, start, cutoff=depth)
             expected.pop(start)
