@@ -681,6 +681,15 @@ def test_a_burst_of_more_events_than_the_queue_holds_loses_none(tmp_path: Path):
     assert [event.details["old_value"] for event in emitted(tmp_path / SIM)] == list(range(12_000))
 
 
+def test_a_small_queue_loses_none_either_while_the_disk_takes_lines(tmp_path: Path):
+    """An event waits up to a millisecond for room before it is dropped."""
+    with EventWriter(tmp_path, SIM, max_queue_size=100) as writer:
+        for number in range(5_000):
+            writer.emit(decision(number))
+    assert writer.dropped_count == 0
+    assert len(emitted(tmp_path / SIM)) == 5_000
+
+
 def test_a_stop_that_takes_too_long_returns_and_says_so(
     tmp_path: Path, disk: threading.Event, caplog: pytest.LogCaptureFixture
 ):
@@ -887,6 +896,30 @@ def test_the_documented_filter_selects_by_type_agent_and_turn(tmp_path: Path):
     )
     found = EventService(tmp_path).get_filtered_events(SIM, criteria)
     assert [event["turn_number"] for event in found["events"]] == [5, 6, 7, 8, 9, 10]
+
+
+def test_one_program_shows_writing_filtering_causality_and_verbosity(tmp_path: Path):
+    """The four things that the original's demonstration showed, as a program of ours has them."""
+
+    async def simulate(simulation_id: str, verbosity: VerbosityLevel) -> str:
+        async with EventWriter(tmp_path, simulation_id, verbosity) as writer:
+            turn = create_milestone_event(simulation_id, 1, "turn_start")
+            chosen = create_decision_event(simulation_id, 1, "alice", "rate", 0.1, 0.2, caused_by=[turn.event_id])
+            paid = create_action_event(simulation_id, 1, "alice", "pay", {"to": "bob"}, caused_by=[chosen.event_id])
+            wealth = create_state_event(simulation_id, 1, "wealth", 50, 38, "alice", caused_by=[paid.event_id])
+            for event in (turn, chosen, paid, wealth):
+                writer.emit(event)
+        return wealth.event_id
+
+    wealth = asyncio.run(simulate("loud", VerbosityLevel.STATE))
+    asyncio.run(simulate("quiet", VerbosityLevel.DECISION))
+    service = EventService(tmp_path)
+    assert {run["id"] for run in service.list_simulations()} == {"loud", "quiet"}
+    actions = service.get_filtered_events("loud", EventFilter(event_types=["ACTION"], agent_ids=["alice"]))
+    assert [event["details"]["action_payload"] for event in actions["events"]] == [{"to": "bob"}]
+    chain = service.get_causality_chain("loud", wealth)["upstream"]
+    assert [event["name"] for event in chain] == ["action.pay", "decision.rate", "turn"]
+    assert {event.event_type for event in emitted(tmp_path / "quiet")} == {"MILESTONE", "DECISION"}
 
 
 def test_other_files_in_the_directory_of_a_simulation_are_left_alone(tmp_path: Path):
