@@ -16,6 +16,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from receiver import Receiver, Reply
 from strategies import event, numbered, scope, write
 from typer.testing import CliRunner
@@ -28,22 +30,29 @@ from otel_events.testing import recording
 
 GOLDEN = Path(__file__).parent / "golden"
 PROGRAM = [sys.executable, "-c", "from collector.cli import main; main()"]
-COMMANDS = [
-    "demo",
-    "serve",
-    "runs",
-    "events",
-    "show",
-    "why",
-    "effects",
-    "path",
-    "tail",
-    "stats",
-    "ship",
-    "doctor",
-    "export",
-    "import",
+NAMES = ["run", "turn", "session", "step", "llm.call", "tool.call", "action.x", "state.x"]
+KEYS = [
+    "name",
+    "model",
+    "operation",
+    "input_tokens",
+    "tool_name",
+    "arguments",
+    "decision_type",
+    "action_payload",
+    "old_value",
+    "output",
+    "error",
 ]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+DETAILS = st.none() | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), VALUES, max_size=5)
+OBJECTS = st.dictionaries(st.sampled_from(["type", "message", "stacktrace"]), VALUES)
+COMMANDS = ["demo", "serve", "runs", "events", "show", "why", "effects", "path", "tail", "stats"]
+COMMANDS += ["ship", "doctor", "export", "import"]
 
 
 def otel_events(*arguments, **environment):
@@ -550,7 +559,8 @@ def test_head_ends_the_program_without_a_word(economy):
     """A reader that has had enough is no error; neither in the middle of much output nor at the end of little."""
     write(economy / "long", [event(number) for number in range(5_000)])
     for arguments in ("events long --limit 10000", "export long", "why wealth"):
-        piped = f"{sys.executable} -c 'from collector.cli import main; main()' {arguments} | head -n 1; echo ${{PIPESTATUS[0]}}"
+        program = f"{sys.executable} -c 'from collector.cli import main; main()'"
+        piped = f"{program} {arguments} | head -n 1; echo ${{PIPESTATUS[0]}}"
         result = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, check=True)
         assert (result.stdout.splitlines()[-1], result.stderr) == ("0", "")
 
@@ -629,6 +639,24 @@ def test_plain_text_stays_and_control_characters_are_spelt_out():
     assert plain("a\x1b[31m\n\u202e") == "a\\x1b[31m\\n\\u202e"
 
 
+@given(
+    event_type=st.text(max_size=9), name=st.none() | st.sampled_from(NAMES), details=DETAILS, error=st.none() | OBJECTS
+)
+def test_any_event_has_a_printable_summary(event_type, name, details, error):
+    """Whatever a program has put into its details, under the names that mean something here."""
+    odd = event(0, event_type, name, details=details, error=error)
+
+    assert summary(odd).isprintable()
+    assert summary(odd, odd, "(open)").isprintable()
+
+
+def test_an_output_that_lacks_a_letter_shows_its_code(economy):
+    variables = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run([*PROGRAM, "why", "wealth"], env=variables, capture_output=True, check=True)
+
+    assert b"wealth 50 \\u2192 37.5" in shown.stdout
+
+
 def test_help_loads_none_of_the_heavy_packages_and_starts_quickly():
     """A command line that thinks for a second before it answers is not used."""
     program = (
@@ -636,8 +664,8 @@ def test_help_loads_none_of_the_heavy_packages_and_starts_quickly():
         "from collector.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'fastapi', 'duckdb', 'numpy', 'requests', 'pydantic', 'google.protobuf', 'grpc', 'uvicorn', 'mesa', 'openai'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+        "heavy = 'fastapi duckdb numpy requests pydantic google.protobuf grpc uvicorn mesa openai'.split()\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
     began = time.monotonic()
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -327,6 +327,17 @@ def test_a_source_that_grew_is_continued(count, tmp_path):
     assert (second.run / "events.jsonl").read_bytes() == (whole.run / "events.jsonl").read_bytes()
 
 
+def test_a_source_whose_torn_line_was_completed_is_an_error(tmp_path):
+    """The torn line is in the run already, and nothing there is rewritten."""
+    growing, data = tmp_path / "growing.jsonl", FLAT.read_bytes()
+    growing.write_bytes(data[: data.index(b"MessageCompleteEvent")])
+    assert import_file(growing, tmp_path / "out").rejected == 1
+    growing.write_bytes(data)
+
+    with pytest.raises(ImportConflict, match="nothing was changed"):
+        import_file(growing, tmp_path / "out")
+
+
 def test_an_append_that_was_cut_short_is_completed(tmp_path):
     run = import_file(FLAT, tmp_path).run
     whole = (run / "events.jsonl").read_bytes()

@@ -5,6 +5,7 @@ Every error is one sentence on stderr that names the next command to try. What a
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -107,5 +108,8 @@ for _command in _COMMANDS:
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. Where the output's encoding lacks a letter, its code is printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="otel-events")

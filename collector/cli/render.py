@@ -61,7 +61,7 @@ class _Console(Console):
 @cache
 def console() -> Console:
     """Where answers go. Made once, when the first is printed."""
-    colour = "NO_COLOR" not in os.environ and sys.stdout.isatty()
+    colour = not os.environ.get("NO_COLOR") and sys.stdout.isatty()
     width = None if sys.stdout.isatty() else WIDTH
     return _Console(highlight=False, markup=False, emoji=False, width=width, color_system="auto" if colour else None)
 

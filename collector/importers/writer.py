@@ -8,8 +8,8 @@ was cut short is completed by the next one.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,15 +30,15 @@ def write_run(directory: Path, events: Sequence[Event], resource: dict[str, obje
     if parts.is_run(directory):
         return _extend(directory, events)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    temporary.mkdir()
     try:
-        temporary.chmod(0o777 & ~_umask())
         _write(temporary / "unfinished", _lines(events, resource))
         os.rename(temporary / "unfinished", temporary / parts.FIRST_PART)  # only now is it a run to anybody else
         os.rename(temporary, directory)  # fails where another importer was faster: a run's directory is never empty
-    except OSError:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if parts.is_run(directory):
+        if isinstance(error, OSError) and parts.is_run(directory):
             return _extend(directory, events)
         raise
     _sync_directory(directory.parent)
@@ -100,9 +100,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
