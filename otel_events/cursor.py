@@ -70,11 +70,12 @@ def save(path: Path, cursor: Cursor) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    if fcntl is not None:  # a directory can be opened only where there is POSIX
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def state_directory(run: Path) -> Path:
@@ -142,7 +143,10 @@ def try_lock(fd: int) -> bool:
 
 
 def is_written(path: Path) -> bool:
-    """Whether a writer holds this part. The look is a shared lock, held for a moment, on a read-only descriptor."""
+    """Whether a writer holds this part: a shared lock, held for a moment, on a read-only descriptor tells.
+
+    Where the system has no such locks nobody can tell, and the answer is no.
+    """
     if fcntl is None:
         return False
     try:

@@ -11,10 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
+import requests
 from google.rpc.status_pb2 import Status
+from opentelemetry import context
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_events import Recorder, config, cursor, lane, mapping, ship
@@ -395,6 +397,73 @@ with Recorder() as rec:
     for number in range(10):
         rec.action("worker", "walk")
 """
+
+
+def test_a_follower_that_cannot_deliver_ends_when_nobody_writes_and_says_what_is_left(hand: Handwriting) -> None:
+    events = hand.economy()
+    said: list[str] = []
+    began = time.monotonic()
+    targets = _targets(f"http://127.0.0.1:{free_port()}", "logs")
+    ship.ship(hand.directory, targets, follow=True, say=said.append, patience_s=0.5)
+    assert 0.5 <= time.monotonic() - began < 5
+    assert "takes nothing now and is tried again" in said[0]
+    assert f"{len(events)} of {len(events)} lines are left to ship" in said[-1]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "deflate", "none"])
+def test_headers_and_compression_are_those_of_the_environment(compression: str, hand: Handwriting) -> None:
+    hand.economy()
+    with Receiver() as receiver:
+        environ = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20a",
+            "OTEL_EXPORTER_OTLP_COMPRESSION": compression,
+        }
+        ship.ship(hand.directory, config.targets(None, environ))
+        for received in receiver.accepted:
+            assert received.headers["authorization"] == "Bearer a"
+            assert received.headers["Content-Type"] == "application/x-protobuf"
+            assert received.headers.get("Content-Encoding", "none") == compression
+        assert receiver.spans
+
+
+def test_our_own_requests_are_not_instrumented(hand: Handwriting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an instrumented `requests` makes spans of them, which are shipped, which makes spans of them …"""
+    hand.economy()
+    seen: list[object] = []
+    post = requests.Session.post
+
+    def spying(*arguments: Any, **options: Any) -> requests.Response:
+        seen.append(context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY))
+        return post(*arguments, **options)
+
+    monkeypatch.setattr(requests.Session, "post", spying)
+    with Receiver() as receiver:
+        ship.ship(hand.directory, _targets(receiver.url))
+    assert seen == [True, True]
+    assert context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY) is None
+
+
+def test_a_forked_child_does_not_keep_the_locks_of_its_parent(tmp_path: Path) -> None:
+    """A flock lives as long as any copy of its descriptor, in whatever process."""
+    program = """
+import os, sys, time
+from pathlib import Path
+from otel_events import cursor
+path = Path(sys.argv[1])
+with cursor.held(path):
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(0)
+    time.sleep(0.3)
+with cursor.held(path) as ours:
+    print(ours)
+os.kill(child, 9)
+os.wait()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "lock")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout == "True\n"
 
 
 def test_a_run_that_cannot_be_written_to_has_its_cursors_in_the_users_cache(
