@@ -24,6 +24,7 @@ from collector.demo import llm
 from otel_events import codec, parts
 from otel_events.errors import MissingExtra
 from otel_events.event import Event
+from tests.receiver import Receiver
 
 openai = pytest.importorskip("openai", reason="the demo's extra is not installed")
 pytest.importorskip("mesa.examples", reason="the demo's extra is not installed")
@@ -289,6 +290,24 @@ def test_without_a_terminal_the_demo_explains_a_trade_and_ends(tmp_path: Path) -
     assert f"otel-events why {trade[0]} --depth 20 --dir {tmp_path}" in done.stdout
     assert f"/simulations/{run.name}/causality/" in done.stdout
     assert done.stderr == ""
+
+
+def test_with_an_endpoint_in_the_environment_the_demo_ships_as_well(tmp_path: Path) -> None:
+    """Every line becomes a log record; the demo does not wait for it."""
+    with Receiver() as receiver:
+        environ = {**_environ(), "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+        done = subprocess.run(
+            _command(tmp_path), cwd=ROOT, env=environ, capture_output=True, text=True, timeout=50, check=True
+        )
+        (run,) = tmp_path.iterdir()
+        lines = sum(1 for part in parts.parts_of(run) for _ in parts.read_lines(part))
+        deadline = time.monotonic() + 30
+        while (shipped := len(receiver.log_records)) < lines and time.monotonic() < deadline:
+            time.sleep(0.3)
+
+    assert f"Shipped to {receiver.url}/v1/traces and {receiver.url}/v1/logs" in done.stdout
+    assert shipped == lines
+    assert {span.name for span in receiver.spans} >= {"turn", "decision.offer", "action.trade", "state.sugar"}
 
 
 def test_at_a_terminal_the_demo_serves_until_ctrl_c(tmp_path: Path) -> None:

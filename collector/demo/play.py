@@ -15,18 +15,16 @@ from collector.demo.llm import API_KEY, LlmServer
 from collector.demo.merchants import Merchants
 from collector.demo.sugarscape import Sugarscape
 from otel_events import Recorder
-from otel_events.stats import Stats
 
 SEED = 42
 
 
 class Played(NamedTuple):
-    """What there is afterwards: the run, the model at its end, a trade to explain, and what the recorder counted."""
+    """What there is afterwards: the run, the model at its end, and the id of a trade to explain."""
 
     directory: Path
     model: SugarscapeG1mt
     example: str
-    stats: Stats
 
 
 def play(directory: str | os.PathLike[str], *, turns: int, merchants: int, console: Console) -> Played:
@@ -50,4 +48,4 @@ def play(directory: str | os.PathLike[str], *, turns: int, merchants: int, conso
                     asking.decide()
                     model.step()
         example = sugarscape.example.event_id if sugarscape.example else ""
-    return Played(recorder.directory, model, example, recorder.stats())
+    return Played(recorder.directory, model, example)

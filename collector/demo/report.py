@@ -23,7 +23,7 @@ def report(played: Played, directory: Path) -> None:
     """Print it all. `directory` is where the runs are, for the commands."""
     found = queries.stats(played.directory)
     _recorded(played, found)
-    _shipped(played)
+    _shipping(played)
     if played.example:
         _heading("Why this trade? Both traders wanted it, each for reasons of its own:")
         why(played.example, directory=played.directory, depth=EXPLAINED)
@@ -41,9 +41,11 @@ def _recorded(played: Played, found: Statistics) -> None:
         show_line(f"LLM calls\n  {calls.count:,} of {model}: {tokens}")
 
 
-def _shipped(played: Played) -> None:
-    for target in config.targets():
-        show_line(f"Shipped to {target.endpoint}; `otel-events ship {played.directory}` delivers what it did not take")
+def _shipping(played: Played) -> None:
+    endpoints = " and ".join(target.endpoint for target in config.targets())
+    if endpoints:
+        show_line(f"Shipped to {endpoints}, in the background")
+        show_line(f"  What they do not take now is delivered by: otel-events ship {played.directory}")
 
 
 def _further(played: Played, directory: Path) -> None:
