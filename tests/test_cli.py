@@ -392,6 +392,18 @@ def test_import_makes_runs_and_says_when_there_is_nothing_new(tmp_path):
     )
 
 
+def test_a_conflict_stops_the_import_of_that_conversation_only(tmp_path):
+    out, changed = tmp_path / "out", tmp_path / "changed.jsonl"
+    changed.write_text((GOLDEN / "pidgin_flat.jsonl").read_text().replace("a tide", "a wave"))
+    answered("import", changed, "--dir", out)
+    code, printed, err = otel_events("import", GOLDEN, "--dir", out)
+
+    assert (code, printed) == (1, "090000_tides: 13 of 13 events imported, 3 lines rejected\n")
+    assert "nothing was changed, import into another directory with --dir" in err
+    code, printed, _ = otel_events("import", GOLDEN, "--dir", out, "--json")
+    assert (code, len(json.loads(printed)["imported"]), len(json.loads(printed)["conflicts"])) == (1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

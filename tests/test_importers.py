@@ -218,6 +218,19 @@ def test_a_turn_has_its_own_trace_linked_to_the_run_and_to_the_turn_before():
     assert second.caused_by is None
 
 
+@pytest.mark.parametrize("path", [FLAT, NESTED, *REAL], ids=lambda path: path.parent.name)
+def test_a_line_says_where_its_causes_are(path):
+    """A cause that is no span of the same trace stands in `links`, with the span that it is or lies in."""
+    found = composed(path)
+    places = {event.event_id: f"{event.trace_id}-{event.span_id}" for event in found}
+    for event in found:
+        inferred = {cause: f"{event.trace_id}-{ids.span_id(cause)}" for cause in event.caused_by or ()}
+        assert {cause: (event.links or {}).get(cause, inferred[cause]) for cause in inferred} == {
+            cause: places[cause] for cause in inferred
+        }
+        assert not {cause for cause, place in inferred.items() if (event.links or {}).get(cause) == place}
+
+
 def test_what_a_conversation_left_open_is_closed_when_it_ends_and_says_so():
     left = [event for event in composed(FLAT) if (event.details or {}).get("incomplete")]
 

@@ -16,7 +16,7 @@ from collector.cli import options
 from collector.cli.render import document, note, show_line, target_lines
 from collector.cli.summary import plain
 from collector.runs import Skipped
-from otel_events.errors import InvalidParameter
+from otel_events.errors import ImportConflict, InvalidParameter
 
 
 def import_(
@@ -37,7 +37,8 @@ def import_(
     So far: Pidgin's conversations, one file one run, in both its formats.
 
     Importing again changes nothing; what a file has gained since is added. Nothing is lost: `export --format source`
-    gives the lines back, byte for byte, and a line that nobody understands becomes an `import.rejected` event.
+    gives the lines back, byte for byte, and a line that nobody understands becomes an `import.rejected` event. Where
+    a run exists and does not continue into its file, it stays as it is and the exit code is 1.
 
     \b
     otel-events import pidgin_output/
@@ -46,26 +47,20 @@ def import_(
     from collector.importers import import_file, sources
 
     zone = _zone(timezone)
-    outcomes = []
+    outcomes, conflicts = [], []
     for source in sources(paths):
-        outcome = import_file(source, directory, zone)
-        outcomes.append(outcome)
-        if not json:
-            show_line(plain(outcome.sentence))
+        try:
+            outcomes.append(import_file(source, directory, zone))
+        except ImportConflict as error:
+            conflicts.append(str(error))
+            note(f"otel-events: {error}")
+        else:
+            if not json:
+                show_line(plain(outcomes[-1].sentence))
     if json:
-        fields = ("name", "events", "new", "rejected")
-        document(
-            {
-                "imported": [
-                    {
-                        "source": str(found.source),
-                        "run": found.run.name,
-                        **{name: getattr(found, name) for name in fields},
-                    }
-                    for found in outcomes
-                ]
-            }
-        )
+        document({"imported": [outcome._asdict() for outcome in outcomes], "conflicts": conflicts})
+    if conflicts:
+        raise typer.Exit(1)
 
 
 def export(

@@ -28,7 +28,7 @@ EventName = Annotated[
         metavar="EVENT",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="For programs: events as their lines, all else as one document.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON: events as their lines, all else as one document.")]
 Depth = Annotated[int, typer.Option("--depth", "-d", help="How many steps to follow, 1 to 20.", metavar="N")]
 Types = Annotated[
     list[str] | None, typer.Option("--type", "-t", help="MILESTONE, DECISION …; repeat for more.", metavar="TYPE")

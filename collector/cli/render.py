@@ -79,7 +79,7 @@ def raw(line: bytes) -> None:
 
 def document(value: Any) -> None:
     """Print the one JSON document of an answer."""
-    raw(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
+    raw(orjson.dumps(value, str, orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
 def note(text: str) -> None:

@@ -28,7 +28,8 @@ from otel_events.event import Event
 
 FORMATS: Final[dict[str, ModuleType]] = {"pidgin-flat": pidgin, "pidgin-nested": pidgin}
 _PEEK: Final = 20
-"""How many lines of a file are looked at to see what it is."""
+"""How many lines of a file are looked at to see what it is; of files that were found, not named, so much of each."""
+_PEEK_BYTES: Final = 1 << 20
 
 
 class Outcome(NamedTuple):
@@ -109,7 +110,7 @@ def _read(path: Path) -> bytes:
 def _first_lines(path: Path) -> list[bytes]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return [file.readline().rstrip(b"\n") for _ in range(_PEEK)]
+            return [file.readline(_PEEK_BYTES).rstrip(b"\n") for _ in range(_PEEK)]
     except (OSError, EOFError, zlib.error):  # not ours to judge: it was not named, only found
         return []
 
