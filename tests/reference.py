@@ -1,4 +1,4 @@
-"""The reference page, made from the code: `python -m tests.reference` writes collector/REFERENCE.md.
+"""What is made from the code: `python -m tests.reference` writes collector/REFERENCE.md and the JSON Schema of a line.
 
 A test compares the two, so that every method, field, command, option, route and error that exists is documented.
 """
@@ -6,6 +6,7 @@ A test compares the two, so that every method, field, command, option, route and
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,9 @@ from otel_events.recorder import Recorder
 from otel_events.scope import Scope
 from otel_events.stats import Stats
 
-PAGE = Path(__file__).parent.parent / "collector" / "REFERENCE.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "collector" / "REFERENCE.md"
+SCHEMA = ROOT / "otel_events" / "event.schema.json"
 ENVIRONMENT = {
     "OTEL_EVENTS_DIR": "where runs lie, for the recorder and the command line; default `output`",
     "OTEL_EVENTS_RUN": "what `Recorder.environ()` gives to child processes: the run and the place that they join",
@@ -35,10 +38,10 @@ ENVIRONMENT = {
     ),
     "OTEL_TRACES_EXPORTER, OTEL_LOGS_EXPORTER": "`none` switches a signal off",
     "OTEL_SDK_DISABLED": "`true` ships nothing; the file is written all the same",
-    "OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES": "the resource of what is shipped; the service is the run's name otherwise",
+    "OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES": "the resource; by default the run's name is the service",
     "OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG": "asked once, when a trace is opened; the file keeps everything",
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": (
-        "`no_content` (default), `span_only`, `event_only`, `span_and_event`: whether prompts and answers leave the file"
+        "`no_content` (default), `span_only`, `event_only`, `span_and_event`: where prompts and answers may go"
     ),
     "NO_COLOR": "no colours on a terminal",
 }
@@ -84,7 +87,8 @@ def _class(title: str, kind: type, only: tuple[str, ...] | None = None) -> Itera
         rows.append((f"{name}{_signature(member)}", _first(member)))
     yield from ("", "| method | meaning |", "|---|---|")
     for call, meaning in rows:
-        yield f"| `{call}` | {meaning} |".replace("\n", " ").replace(" | None", " \\| None").replace("str | ", "str \\| ")
+        escaped = call.replace(" | ", " \\| ")
+        yield f"| `{escaped}` | {meaning} |".replace("\n", " ")
 
 
 def _functions(title: str, functions: list[Any]) -> Iterator[str]:
@@ -141,7 +145,8 @@ def _routes() -> Iterator[str]:
 
 
 def _errors() -> list[tuple[str, type]]:
-    return [(name, kind) for name, kind in vars(errors).items() if inspect.isclass(kind) and kind.__module__ == errors.__name__]
+    classes = inspect.getmembers(errors, inspect.isclass)
+    return [(name, kind) for name, kind in classes if kind.__module__ == errors.__name__]
 
 
 def _signature(member: Any) -> str:
@@ -157,6 +162,12 @@ def _first(documented: Any) -> str:
     return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
 
 
+def schema_text() -> str:
+    """The JSON Schema of a line, as other programs read it."""
+    return json.dumps(schema.json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
-    print(f"{PAGE} is up to date")
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)} and {SCHEMA.relative_to(ROOT)} are up to date")

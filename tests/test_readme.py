@@ -49,16 +49,22 @@ def test_the_example_writes_where_the_readme_says(example):
 
 
 def test_every_command_that_the_readme_names_exists_and_every_one_that_exists_is_named():
-    known = set(app.registered_commands and [command.name or command.callback.__name__ for command in app.registered_commands])
+    known = set(typer.main.get_command(app).commands)
     table = README[README.index("| command | |") : README.index("| route | |")]
     named = set(re.findall(r"`(?:otel-events )?([a-z]+)(?: [A-Z\[][^`]*)?`", table))
 
-    assert {name.rstrip("_") for name in known} <= named
+    assert known
+    assert named >= known
+    assert set(re.findall(r"otel-events ([a-z]+)", README)) <= known
 
 
 def test_the_reference_page_says_what_the_code_does():
     """Every method, field, command, option, route, variable and error that exists is documented."""
     assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run: python -m tests.reference"
+
+
+def test_the_json_schema_beside_the_code_is_the_codes():
+    assert reference.SCHEMA.read_text(encoding="utf-8") == reference.schema_text(), "run: python -m tests.reference"
 
 
 def test_the_readme_is_a_page_that_one_reads():
@@ -86,7 +92,8 @@ def test_every_file_has_its_place_in_the_architecture():
 
 def test_the_program_starts_without_the_extras():
     """The base install answers on the command line; what an extra brings is imported when it is needed."""
-    code = "import sys, collector.cli; print(sorted({'fastapi', 'uvicorn', 'duckdb', 'numpy', 'mesa'} & set(sys.modules)))"
+    extras = "{'fastapi', 'uvicorn', 'duckdb', 'numpy', 'mesa'}"
+    code = f"import sys, collector.cli; print(sorted({extras} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
 
     assert done.stdout.strip() == "[]"
