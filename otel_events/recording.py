@@ -130,7 +130,7 @@ class Recording:
         if self._settings.targets:
             from otel_events.ship import target_stats
 
-            targets = tuple(target_stats(self.directory))
+            targets = tuple(target_stats(self.directory, self._settings.targets))
         return Stats(
             recorded=emitter.recorded - emitter.log.refused_later, suppressed=self._suppressed,
             lost=emitter.log.log.lost,

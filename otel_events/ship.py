@@ -90,7 +90,8 @@ def ship(
     success, with `follow` also from when the last part was let go. Raises OSError where no cursor can be kept.
     """
     voyage = Voyage(directory, targets, say)
-    while voyage.sail(follow, patience_s or (LINGER_S if follow else PATIENCE_S)) and follow:
+    patience_s = patience_s or (LINGER_S if follow else PATIENCE_S)
+    while voyage.sail(follow, patience_s) and follow and is_written(directory):
         pass  # somebody began to write while the locks were being let go
     chosen = {(target.signal, target.endpoint) for target in targets}
     stats = [found for found in target_stats(directory) if (found.signal, found.endpoint) in chosen]
@@ -116,13 +117,17 @@ class Voyage:
         self._stop = threading.Event()
         self._stop_at = float("inf")
 
+    def stopping(self, within_s: float) -> bool:
+        """Whether it is asked to stop, now or within these seconds."""
+        return self._stop.wait(within_s)
+
     def stop(self, at: float) -> None:
         """End when everything is shipped, at the monotonic time `at` at the latest."""
         self._stop_at = at
         self._stop.set()
 
     def sail(self, follow: bool, patience_s: float) -> bool:
-        """Ship; True where the run was being written again when the targets' locks had been let go."""
+        """Ship; whether it ended because everything had been acknowledged."""
         state = cursor.state_directory(self._directory)
         capture = config.capture()
         with ExitStack() as stack:
@@ -135,8 +140,7 @@ class Voyage:
                     self._say(f"{target.signal} to {target.endpoint}: another process ships this run there")
             if not lanes:
                 return False
-            finished = self._loop(lanes, follow, patience_s)
-        return finished and follow and not self._stop.is_set() and is_written(self._directory)
+            return self._loop(lanes, follow, patience_s)
 
     def _held(self, stack: ExitStack, path: Path, follow: bool) -> bool:
         """Whether we have the lock; a follower asks for it again for a moment, since its holder may be about to end."""
@@ -148,7 +152,6 @@ class Voyage:
         return False
 
     def _loop(self, lanes: list[Lane], follow: bool, patience_s: float) -> bool:
-        """Whether it ended because everything was done."""
         quiet_since = time.monotonic()
         while True:
             written = follow and not self._stop.is_set() and is_written(self._directory)
@@ -208,7 +211,9 @@ class ShipperThread:
 
     def _run(self) -> None:
         try:
-            self._voyage.sail(True, LINGER_S)
+            last = False
+            while self._voyage.sail(True, LINGER_S) and not last:
+                last = self._voyage.stopping(POLL_S)  # if not, nobody holds a part just now, between two of them
         except OSError as error:
             _log.warning("shipping stopped, what is left stays in the log: %s", error)
 

@@ -344,6 +344,8 @@ def test_a_thread_ships_while_the_program_runs_and_stops_within_its_bound(hand: 
         thread = ship.ShipperThread(hand.directory, _targets(receiver.url))
         thread.start()
         _wait(lambda: receiver.spans and receiver.log_records)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        time.sleep(3 * ship.POLL_S)
         hand.line("ACTION", "action.last")
         began = time.monotonic()
         thread.stop(timeout=2.0)
