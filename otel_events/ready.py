@@ -77,12 +77,12 @@ class ReadyRecorder(Recorder):
         """Open the run now and not with its first event."""
         self._frame()
 
-    def record(self, event: Event, write: Callable[[], Handle]) -> Handle:
+    def record(self, event: Event, write: Callable[[], Handle], *, opens_turn: bool = False) -> Handle:
         """Call `write`, which records one line, so that the line gets the event's id and time."""
         self._frame()  # the run's own line gets neither
         first = isinstance(event, ReadyEvent) and event.claim()
         known = event.drawn_id if isinstance(event, ReadyEvent) else event.event_id
-        ready = _Ready(known if first else "", _ns(event))
+        ready = _Ready(known if first else "", _ns(event), opens_turn and self._settings.trace == "scope")
         token = _ready.set(ready)
         try:
             handle = write()
@@ -110,12 +110,15 @@ class ReadyRecorder(Recorder):
 
 
 class _Ready:
-    """The id, empty for a fresh one, and the time of the line that is being recorded in this context."""
+    """What the line that is being recorded in this context gets: an id (empty for a fresh one) and a time.
 
-    __slots__ = ("event_id", "ns")
+    Another line may come before it, such as `trace.continued`; it is told apart by whether it opens a trace.
+    """
 
-    def __init__(self, event_id: str, ns: int) -> None:
-        self.event_id, self.ns = event_id, ns
+    __slots__ = ("event_id", "ns", "opens_trace")
+
+    def __init__(self, event_id: str, ns: int, opens_trace: bool) -> None:
+        self.event_id, self.ns, self.opens_trace = event_id, ns, opens_trace
 
 
 _ready: ContextVar[_Ready | None] = ContextVar("otel_events_ready", default=None)
@@ -136,21 +139,25 @@ class _ReadyIds:
             self._source.after(value)
 
     def next(self, unix_ms: int) -> int:
-        return self._draw(self._source.next, unix_ms)
+        return self._draw(unix_ms, opens_trace=False)
 
     def next_trace(self, unix_ms: int) -> int:
-        return self._draw(self._source.next_trace, unix_ms)
+        return self._draw(unix_ms, opens_trace=True)
 
-    def _draw(self, draw: Callable[[int], int], unix_ms: int) -> int:
+    def _draw(self, unix_ms: int, *, opens_trace: bool) -> int:
         ready = _ready.get()
-        _ready.set(None)  # the lines that follow, such as log.dropped, are not this event
-        if ready is not None and ready.event_id:
+        if ready is None or ready.opens_trace != opens_trace:
+            return self._fresh(unix_ms, opens_trace=opens_trace)
+        _ready.set(None)  # the lines that follow, such as `log.dropped`, are not this event
+        if ready.event_id:
             return ids.value(ready.event_id)
-        with self._lock:
-            value = draw(unix_ms)
-        if ready is not None:
-            ready.event_id = ids.text(value)
+        value = self._fresh(unix_ms, opens_trace=opens_trace)
+        ready.event_id = ids.text(value)
         return value
+
+    def _fresh(self, unix_ms: int, *, opens_trace: bool) -> int:
+        with self._lock:
+            return self._source.next_trace(unix_ms) if opens_trace else self._source.next(unix_ms)
 
 
 class _ReadyClock:

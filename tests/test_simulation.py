@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import logging
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from hypothesis import strategies as st
 from collector import EventFilter, EventService, Run
 from collector.api import create_app
 from otel_events import Event, InvalidParameter, Recorder, RecorderClosed, ids, simulation
-from otel_events.codec import decode
+from otel_events.codec import decode, encode_event
 from otel_events.late import MAX_LATE_PARTS, SortingLog
 from otel_events.log import Log
 from otel_events.parts import parts_of, read_lines
@@ -346,6 +348,34 @@ def test_an_event_of_another_log_is_a_new_event_which_its_old_id_still_names(wri
     assert (second.caused_by, second.links) == ([handle.event_id], None)
 
 
+@pytest.mark.parametrize("trace", ["scope", "run"])
+def test_ids_are_kept_where_a_full_trace_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trace: str):
+    """The line that continues the trace is written just before the event, and must not take its id."""
+    monkeypatch.setattr("otel_events.emitter.MAX_TRACE_SPANS", 7)
+    known: list[str] = []
+    with EventWriter(tmp_path, SIM, trace=trace) as writer:
+        for number in range(50):
+            event = milestone("turn_start", number) if number % 10 == 0 else decision(number)
+            known += [event.event_id] if number % 2 else []
+            writer.emit(event)
+            known += [event.event_id] if number % 2 == 0 else []
+    written = [event.event_id for event in emitted(tmp_path / SIM) if not event.closes]
+    assert written == sorted(known)
+    assert any(event.name == "trace.continued" for event in lines(tmp_path / SIM))
+
+
+def test_an_event_is_a_value_before_it_is_recorded():
+    """It can be compared, copied, pickled and written as a line; each copy has its id."""
+    event = decision(1)
+    for other in (copy.deepcopy(event), pickle.loads(pickle.dumps(event)), replace(event)):
+        assert other == event
+        assert other.event_id == event.event_id
+    assert replace(event, description="x") != event
+    assert event != decision(1)
+    assert decode(encode_event(event)).event_id == event.event_id
+    assert event.event_id in repr(event)
+
+
 def test_a_forked_child_and_its_parent_draw_different_ids(tmp_path: Path):
     script = f"""
 import os
@@ -537,6 +567,7 @@ def test_the_default_level_is_action(tmp_path: Path):
 
 def test_a_level_is_fit_for_every_verbosity(tmp_path: Path):
     with Recorder(tmp_path, verbosity=VerbosityLevel.STATE) as recorder:
+        assert '"verbosity":"STATE"' in recorder.environ()["OTEL_EVENTS_RUN"]
         assert recorder.state("wealth", 1, 2).recorded
         assert not recorder.detail("utility").recorded
     with EventWriter(tmp_path, SIM, "STATE") as writer:
@@ -606,6 +637,12 @@ def test_an_event_after_stop_is_refused_and_a_writer_can_be_started_again(tmp_pa
     writer.emit(decision(2))
     writer.close()
     assert [event.details["old_value"] for event in emitted(tmp_path / SIM)] == [1, 2]
+
+
+def test_an_event_of_an_unknown_type_is_refused(writer: EventWriter):
+    """The original never recorded one, and never said so."""
+    with pytest.raises(InvalidParameter, match=r"event_type of emit: expected one of MILESTONE.*, got 'ENV'"):
+        writer.emit(replace(decision(), event_type="ENV"))
 
 
 def test_the_directory_is_called_as_the_simulation(tmp_path: Path):
