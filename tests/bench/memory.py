@@ -42,6 +42,7 @@ def rows(*, quick: bool) -> list[Row]:
             sizes.append((mark * TURN, _resident_mb(program.pid), _resident_mb(shipper)))
             program.stdin.write("\n")
             program.stdin.flush()
+        _wait_for_end(shipper)
         if program.wait() != 0 or len(sizes) != len(marks):
             raise RuntimeError(f"the program ended with {program.returncode} after {sizes}")
     return [
@@ -57,6 +58,18 @@ def _wait_for(receiving: Receiving, events: int) -> None:
             return
         time.sleep(0.1)
     raise RuntimeError(f"expected {events} events within ten minutes, the receiver got {receiving.counts()}")
+
+
+def _wait_for_end(pid: int) -> None:
+    """Until then it keeps its cursor in the run's directory."""
+    for _ in range(600):
+        try:
+            if "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
+                return
+        except FileNotFoundError:
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"expected the shipper to end within a minute, process {pid} still runs")
 
 
 def _children(pid: int) -> list[int]:

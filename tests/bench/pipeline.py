@@ -24,7 +24,7 @@ TITLE = "Recording and shipping, events per CPU second"
 
 
 def rows(*, quick: bool) -> list[Row]:
-    turns, rounds = (5, 1) if quick else (50, 3)
+    turns, rounds = (5, 1) if quick else (100, 3)
     speeds: dict[str, list[float]] = {"ours": [], "sdk": []}
     for _ in range(rounds):
         for kind, measured in speeds.items():
