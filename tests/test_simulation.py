@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from collector import EventFilter, EventService, Run
 from collector.api import create_app
+from collector.doctor import examine
 from otel_events import Event, InvalidParameter, Recorder, RecorderClosed, ids, simulation
 from otel_events.codec import decode, encode_event
 from otel_events.late import MAX_LATE_PARTS, SortingLog
@@ -273,13 +274,15 @@ def test_whatever_the_order_parts_are_sorted_ids_kept_and_causes_found(tmp_path_
     made: list[Event] = []
     for number in range(24):
         causes = rng.sample(made, min(len(made), rng.randrange(3)))
-        made.append(decision(number, caused_by=[cause.event_id for cause in causes] or None))
+        causes_ids = [cause.event_id for cause in causes] or None
+        made.append(milestone("turn_start", number) if number % 8 == 0 else decision(number, caused_by=causes_ids))
     known = {number: made[number].event_id for number in read}
     with EventWriter(tmp_path_factory.mktemp("runs"), SIM, max_queue_size=40) as writer:
         for number in order:
             writer.emit(made[number])
     assert {number: made[number].event_id for number in read} == known
-    found = {event.event_id: event for event in emitted(writer.recorder.directory)}
+    assert examine(writer.recorder.directory).counts == {}
+    found = {event.event_id: event for event in emitted(writer.recorder.directory) if not event.closes}
     assert set(found) == {event.event_id for event in made}
     for part in parts_of(writer.recorder.directory):
         written = [decode(line.text).event_id for line in read_lines(part)]
@@ -412,6 +415,7 @@ def test_the_documented_graph_is_traversed_both_ways(writer: EventWriter):
     for event in [turn, *decisions, act, state]:
         writer.emit(event)
     writer.close()
+    assert examine(writer.recorder.directory).counts == {}
     service = EventService(writer.recorder.directory.parent)
     up = service.get_causality_chain(SIM, state.event_id)["upstream"]
     assert [event["event_id"] for event in up] == [each.event_id for each in (act, *decisions, turn)]
@@ -499,6 +503,7 @@ def test_the_end_of_a_turn_that_names_causes_does_not_make_the_turn_cause_itself
     ]  # fmt: skip
     assert [event.event_id for event in run.causes(end.event_id)] == [inside.event_id, start.event_id]
     assert run.causes(start.event_id) == []
+    assert examine(run.directory).counts == {}
 
 
 def test_a_turn_that_nobody_ends_is_closed_by_the_next_and_by_stop(writer: EventWriter):
