@@ -8,7 +8,6 @@ success, as the SDK's exporters do, loses the batch.
 from __future__ import annotations
 
 import gzip
-import json
 import math
 import time
 import zlib
@@ -99,8 +98,6 @@ class Delivery:
 
     def _partial_success(self, response: requests.Response) -> tuple[int, str]:
         traces = self._target.signal == "traces"
-        if response.headers.get("Content-Type", "").startswith("application/json"):
-            return _from_json(response.text, "rejectedSpans" if traces else "rejectedLogRecords")
         message = ExportTraceServiceResponse() if traces else ExportLogsServiceResponse()
         try:
             message.ParseFromString(response.content)
@@ -122,14 +119,6 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         except ValueError:
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _from_json(text: str, key: str) -> tuple[int, str]:
-    try:
-        partial = json.loads(text).get("partialSuccess", {})
-        return int(partial.get(key, 0)), str(partial.get("errorMessage", ""))[:_MAX_WORDS]
-    except (ValueError, AttributeError, TypeError):
-        return 0, ""  # as above
 
 
 def _words(response: requests.Response) -> str:

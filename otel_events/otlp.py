@@ -111,6 +111,8 @@ def _attributes(tag: int, attributes: list[Attribute]) -> bytes:
                 parts.append(_field(tag, start + _field(0x12, _field(0x0A, data))))
         elif type(value) is int and 0 <= value < 128 and len(start) < 120:
             parts.append(b"%c%c%b\x12\x02\x18%c" % (tag, len(start) + 4, start, value))
+        elif type(value) is float and len(start) < 116:
+            parts.append(b"%c%c%b\x12\x09\x21%b" % (tag, len(start) + 11, start, _double(value)))
         else:
             parts.append(_field(tag, start + _field(0x12, _payload(value))))
     return b"".join(parts)

@@ -277,7 +277,7 @@ def test_one_shipper_a_target_at_a_time(hand: Handwriting) -> None:
 
 def test_a_killed_shipper_is_continued_without_a_gap_and_its_doubles_are_identical(hand: Handwriting) -> None:
     """SIGKILL while the backend holds a request, five times: twice it had taken it, three times it had not."""
-    for number in range(12):
+    for number in range(7):
         Handwriting(hand.directory, f"events_2026-11-21_10-{number:02}-00.jsonl", seed=100 * number + 7).economy(20, 10)
     expected = Counter[bytes]()
     with Receiver() as receiver:
