@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 import otel_events

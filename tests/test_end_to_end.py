@@ -1,0 +1,89 @@
+"""The whole way, with nothing replaced: a program records, another process ships, a third one asks."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+from typer.testing import CliRunner
+
+from collector import Run
+from collector.cli import app
+from otel_events import Recorder
+from otel_events.parts import parts_of, read_lines
+from tests.receiver import Receiver
+
+PROGRAM = """
+from otel_events import Recorder
+with Recorder("runs", simulation_id="far-away", verbosity="STATE") as rec:
+    for number in range(1, 21):
+        with rec.turn(number) as turn:
+            decision = rec.decision("alice", "price", new_value=number, caused_by=turn)
+            action = rec.action("alice", "offer", {"price": number}, caused_by=decision)
+            rec.state("price", number - 1, number, caused_by=action)
+"""
+
+
+def test_a_backend_that_is_away_all_the_time_costs_nothing_and_gets_everything_later(tmp_path: Path):
+    with socket.socket() as reserved:  # bound and not listening: whoever connects is refused
+        reserved.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        began = time.monotonic()
+        environ = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environ, check=True, timeout=60)
+        assert time.monotonic() - began < 10
+        lines = [line for part in parts_of(tmp_path / "runs/far-away") for line in read_lines(part)]
+        assert len(lines) == 2 + 20 * 5
+
+    with Receiver() as receiver:
+        environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.url
+        program = "from collector.cli import main; main()"
+        command = [sys.executable, "-c", program, "ship", "--dir", "runs"]
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
+
+        assert done.returncode == 0, done.stderr
+        assert len(receiver.log_records) == len(lines)
+        assert len(receiver.spans) == 1 + 20 * 4
+
+
+def test_an_unknown_type_with_unknown_fields_is_kept_found_traversed_and_shipped(tmp_path: Path):
+    with Recorder(tmp_path, simulation_id="mixed", otlp=False) as recorder:
+        before = recorder.action("alice", "wave")
+    part = recorder.directory / "events.jsonl"
+    known = orjson.loads(part.read_bytes().splitlines()[1])
+    own_id = before.event_id[:-1] + "Z"
+    foreign = {**known, "event_id": own_id, "event_type": "ENV", "name": "env.weather", "caused_by": [before.event_id]}
+    foreign |= {"span_id": "00000000000000ff", "mood": {"level": 3}}
+    with part.open("ab") as file:
+        file.write(orjson.dumps(foreign) + b"\n")
+
+    run = Run(recorder.directory)
+
+    (found,) = run.find(name="weather")
+    assert (found.event_type, found.extra) == ("ENV", {"mood": {"level": 3}})
+    assert [event.event_id for event in run.causes(own_id)] == [before.event_id]
+    with Receiver() as receiver:
+        result = CliRunner().invoke(app, ["ship", "--dir", str(tmp_path), "--endpoint", receiver.url])
+        assert result.exit_code == 0, result.output
+        assert "env.weather" in {record.event_name for record in receiver.log_records}
+
+
+def test_a_prompt_of_a_megabyte_stands_whole_in_the_file_once_and_leaves_it_only_when_asked(tmp_path: Path):
+    prompt, secret = "x" * 1_000_000, "the-secret-of-the-prompt"
+    recorder = Recorder(tmp_path, simulation_id="long", otlp=False)
+    with recorder, recorder.llm_call("alice", model="m", input=prompt + secret) as call:
+        call.finish(output="yes", input_tokens=250_000)
+    events = [json.loads(line.text) for part in parts_of(recorder.directory) for line in read_lines(part)]
+    opened, closed = (event for event in events if event["name"] == "llm.call")
+
+    assert opened["details"]["input"] == prompt + secret
+    assert len(closed["details"]["input"]) < 3000
+    assert opened["event_id"] in closed["details"]["input"]
+    with Receiver() as receiver:
+        CliRunner().invoke(app, ["ship", "--dir", str(tmp_path), "--endpoint", receiver.url])
+        assert len(receiver.spans) == 2
+        assert all(b"xxxxxxxx" not in received.body for received in receiver.accepted)
