@@ -402,6 +402,23 @@ os.waitpid(child, 0)
     assert [sum(event.agent_id == name for event in found) for name in ("child", "parent")] == [200, 200]
 
 
+def test_events_made_after_a_fork_have_ids_of_their_own_without_any_writer():
+    script = """
+import os, time
+from otel_events.simulation import create_milestone_event
+time.time_ns = lambda: 1_795_255_200_000_000_000  # all in one millisecond
+new = lambda: create_milestone_event("sim", 1, "phase_transition").event_id
+new()
+child = os.fork()
+found = " ".join(new() for _ in range(50))
+os.write(1, (found + " ").encode())
+if child:
+    os.waitpid(child, 0)
+"""
+    printed = subprocess.run([sys.executable, "-c", script], check=True, timeout=50, capture_output=True, text=True)
+    assert len(set(printed.stdout.split())) == 100
+
+
 # --- causes ----------------------------------------------------------------------------------------------------------
 
 
