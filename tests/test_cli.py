@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from collector.cli import app
 from collector.cli.render import fit
 from collector.cli.summary import plain, summary
-from otel_events.codec import decode
+from otel_events.codec import decode, encode_event
 from otel_events.testing import recording
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -274,6 +274,21 @@ def test_tail_follows_a_live_run_until_it_closes(tmp_path):
     rest, _ = follower.communicate(timeout=20)
 
     assert (follower.returncode, json.loads(rest)["phase"]) == (0, "close")
+
+
+def test_tail_waits_for_the_other_processes_of_a_run_that_has_closed(economy):
+    """The process that began the run may end before its workers do: their parts are still held."""
+    fcntl = pytest.importorskip("fcntl")
+    part = economy / "economy-1" / "events_2026-11-21_10-15-01.jsonl"
+    with part.open("wb", buffering=0) as worker:
+        fcntl.flock(worker, fcntl.LOCK_EX)
+        follower = subprocess.Popen([*PROGRAM, "tail", "--lines", "0", "--json"], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            follower.wait(1.5)
+        worker.write(encode_event(event(7_777_777, name="late")))
+    out, _ = follower.communicate(timeout=20)
+
+    assert (follower.returncode, [json.loads(line)["name"] for line in out.splitlines()]) == (0, ["late"])
 
 
 def test_tail_ends_quietly_with_ctrl_c(tmp_path):
@@ -575,6 +590,13 @@ def test_head_ends_the_program_without_a_word(economy):
         piped = f"{program} {arguments} | head -n 1; echo ${{PIPESTATUS[0]}}"
         result = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, check=True)
         assert (result.stdout.splitlines()[-1], result.stderr) == ("0", "")
+
+
+def test_a_reader_that_is_gone_before_the_first_word_is_no_error_either(economy):
+    with subprocess.Popen([*PROGRAM, "why", "wealth"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        program.stdout.close()
+
+        assert (program.stderr.read(), program.wait(20)) == (b"", 0)
 
 
 def test_colour_is_for_terminals_only_and_not_with_no_color(economy):

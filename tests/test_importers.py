@@ -231,6 +231,25 @@ def test_a_line_says_where_its_causes_are(path):
         assert not {cause for cause, place in inferred.items() if (event.links or {}).get(cause) == place}
 
 
+def test_a_trace_that_opens_in_a_busy_millisecond_has_seven_random_bytes():
+    """The first turn begins in the millisecond of the prompts: its id is not just the next number."""
+    found = composed(FLAT)
+    turn = found.index(named(found, "turn", "open")[0])
+    before, opener = (ids.value(event.event_id) for event in found[turn - 1 : turn + 1])
+
+    assert before >> 80 == opener >> 80
+    assert abs((opener & (1 << 56) - 1) - (before & (1 << 56) - 1)) > 1
+
+
+def test_an_answer_that_is_older_than_its_request_makes_no_negative_span():
+    lines = FLAT.read_bytes().replace(b"09:00:01.400300", b"08:59:59.000000").splitlines()
+    found = composed(FLAT, lines)
+    closing, message = named(found, "llm.call", "close")[0], named(found, "llm.message")[0]
+
+    assert closing.timestamp == closing.started_at == "2026-03-01T09:00:00.000300Z"
+    assert message.timestamp == "2026-03-01T08:59:59.000000Z"
+
+
 def test_what_a_conversation_left_open_is_closed_when_it_ends_and_says_so():
     left = [event for event in composed(FLAT) if (event.details or {}).get("incomplete")]
 

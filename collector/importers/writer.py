@@ -51,14 +51,10 @@ def _extend(directory: Path, events: Sequence[Event]) -> int:
     first = parts.first_line(part)
     lines = _lines(events, _resource_of(first) if first is not None else {})
     kept = b"".join(line.text + b"\n" for line in parts.read_lines(part))
-    if not lines.startswith(kept):
-        raise ImportConflict(directory, "events that this source does not begin with")
     if lines == kept and (part.compressed or part.path.stat().st_size == len(lines)):
         return 0
     if part.compressed:
-        raise ImportConflict(
-            directory, f"{part.path.name}, which is compressed: gunzip it first, since the source has grown"
-        )
+        raise ImportConflict(directory, f"{part.path.name}, which is compressed and cannot grow with its source")
     with part.path.open("rb+") as file:
         if fcntl is not None:
             try:
