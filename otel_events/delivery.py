@@ -71,11 +71,11 @@ class Delivery:
                     self._target.endpoint, self._compressed(body), timeout=timeout_s, allow_redirects=False
                 )
         except _MISCONFIGURED as error:
-            return Answer("refused", str(error))
+            return Answer("refused", _reason(error))
         except _TRANSIENT as error:
-            return Answer("retry", str(error))
+            return Answer("retry", _reason(error))
         except requests.RequestException as error:
-            return Answer("refused", str(error))
+            return Answer("refused", _reason(error))
         return self._answer(response)
 
     def close(self) -> None:
@@ -119,6 +119,12 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         except ValueError:
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _reason(error: requests.RequestException) -> str:
+    """The innermost sentence of what urllib3 wraps several times."""
+    inner = getattr(error.args[0], "reason", None) if error.args else None
+    return str(inner).partition(": ")[2] or str(error)
 
 
 def _words(response: requests.Response) -> str:

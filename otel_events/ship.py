@@ -137,7 +137,7 @@ class Voyage:
                     lanes.append(Lane(self._directory, target, state, capture, self._say, self._after_line))
                     stack.callback(lanes[-1].close)
                 elif not follow:
-                    self._say(f"{target.signal} to {target.endpoint}: another process ships this run there")
+                    self._say(f"{target.signal} to {target.endpoint}: another process ships this run there just now")
             if not lanes:
                 return False
             return self._loop(lanes, follow, patience_s)
