@@ -11,6 +11,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,6 +272,8 @@ def address(namespace: dict[str, Any]) -> Iterator[str]:
 
 def get(command: str) -> Any:
     """What a documented curl command prints."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
     done = subprocess.run(
         ["curl", "-sS", "--globoff", *command.split()[1:]], capture_output=True, text=True, timeout=20
     )
@@ -283,8 +286,6 @@ def test_the_documented_port_is_our_default():
 
 
 def test_the_six_curl_commands_answer(namespace: dict[str, Any], address: str):
-    if subprocess.run(["which", "curl"], capture_output=True).returncode:
-        pytest.skip("curl is not installed")
     act = namespace["results"][3]
     commands = [
         line.replace('"', "")
@@ -316,8 +317,8 @@ def test_the_answers_have_the_documented_shapes(namespace: dict[str, Any], addre
         assert shape.keys() <= answer.keys()
         for key in shape:
             assert type(answer[key]) is type(shape[key])
-        for key in ("simulations",):
-            assert [each.keys() for each in answer.get(key, [])] == [each.keys() for each in shape.get(key, [])]
+        if "simulations" in shape:
+            assert [each.keys() for each in answer["simulations"]] == [each.keys() for each in shape["simulations"]]
 
 
 def test_the_documented_parameters_have_the_documented_bounds(address: str):
