@@ -117,16 +117,25 @@ def fit(text: str, width: int) -> str:
 
 
 def rows(found: Iterable[Row]) -> None:
-    """Print rows with id, type, summary and agent in columns, within the width of the terminal."""
+    """Print rows with id, type, summary and agent in columns, within the width of the terminal.
+
+    A row that ends with its summary has the whole width for it."""
     safe = [Row(row.before, *(plain(text) for text in row[1:])) for row in found]
     safe = [row._replace(agent=fit(row.agent, _AGENT_WIDTH)) for row in safe]
-    last = max((cell_len(row.agent) + (cell_len(row.notes) + 2 if row.notes else 0) for row in safe), default=0)
+    last = max((cell_len(_ending(row)) for row in safe), default=0)
     heads = [f"{row.before}{row.id} {row.type:<9} " if row.type else f"{row.before}{row.id} " for row in safe]
-    room = console().width - last - 2
-    texts = [fit(row.summary, max(room - cell_len(head), 12)) for head, row in zip(heads, safe, strict=True)]
-    column = max((cell_len(head + text) for head, text in zip(heads, texts, strict=True)), default=0) + 2
-    for row, head, text in zip(safe, heads, texts, strict=True):
-        show_line(_row(row, text, column - cell_len(head + text)))
+    rooms = [console().width - (last + 2 if _ending(row) else 0) for row in safe]
+    texts = [
+        fit(row.summary, max(room - cell_len(head), 12)) for row, head, room in zip(safe, heads, rooms, strict=True)
+    ]
+    widths = [cell_len(head + text) for head, text in zip(heads, texts, strict=True)]
+    column = max((width for row, width in zip(safe, widths, strict=True) if _ending(row)), default=0) + 2
+    for row, text, width in zip(safe, texts, widths, strict=True):
+        show_line(_row(row, text, column - width))
+
+
+def _ending(row: Row) -> str:
+    return "  ".join(filter(None, (row.agent, row.notes)))
 
 
 def _row(row: Row, text: str, gap: int) -> Text:
