@@ -21,5 +21,5 @@ def _no_environment(monkeypatch):
 @pytest.fixture(autouse=True)
 def _no_recorder_left_open():
     yield
-    for left in list(recording._open.values()):
+    for left in list(recording._open):
         left.close()

@@ -60,7 +60,7 @@ def test_every_event_returned_as_recorded_survives_kill_9(tmp_path, work, settin
     dice = random.Random(7)
     torn = 0
     for number in range(KILLS_EACH):
-        directory = tmp_path / str(number // 10)
+        directory = tmp_path / str(number // 4)
 
         def record(report, directory=directory):
             with a_recorder(directory, **settings) as recorder:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import os
+import resource
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from otel_events.codec import decode
 from otel_events.parts import BLOBS, parts_of, read_lines
 
 ID_BYTES = 26
+MAX_CPU_S = 30
 START_S = 10.0
 """A child that reports nothing for so long has failed."""
 
@@ -27,6 +30,7 @@ class Victim:
         self.pid = os.fork()
         if self.pid == 0:
             os.setpgid(0, 0)
+            _limit()
             try:
                 work(lambda event_id: os.write(writer, event_id.encode()))
             finally:
@@ -53,14 +57,22 @@ class Victim:
         return [text[start : start + ID_BYTES] for start in range(0, len(text), ID_BYTES)]
 
 
+def _limit() -> None:
+    """A child that does not end is ended: nobody else would."""
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
+
+
 def in_child(work: Callable[[], None]) -> int:
     """Run `work` in a forked process; its exit status, 1 where it raised."""
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
+            _limit()
             work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
