@@ -295,7 +295,7 @@ class Emitter:
             self.warn("dropped", f"{all_dropped}: the queue is full")
         if not (written and self.log.works):
             return
-        if lost and self._tell("log.lost", {"count": lost, "reason": str(log.failure or "")}):
+        if lost and self._tell("log.lost", {"count": lost, "reason": str(log.failure or "")}):  # invariant 6
             self._lost_told += lost
         if dropped and self._tell("log.dropped", {"count": dropped}):
             self._dropped_told += dropped

@@ -161,8 +161,8 @@ class Log:
             if written != len(line):
                 self._cut_back(written)
                 raise OSError(28, f"only {written} of {len(line)} bytes could be written", str(self._path))
-        except OSError as error:
-            self.lost += 1
+        except OSError as error:  # invariant 8: a full disk does not raise
+            self.lost += 1  # invariant 6: and is counted
             self._failed(error, ns)
             return False
         self._size += written

@@ -90,7 +90,7 @@ class Normaliser:
             if id(value) in within or len(within) >= MAX_DEPTH:
                 return self._described(value)
             return self._compound(value, (*within, id(value)))
-        except Exception:  # noqa: BLE001 - a hostile object must not break the program that records it
+        except Exception:  # noqa: BLE001 - invariant 8: a hostile object must not break the program that records it
             return self._described(value)
 
     def _compound(self, value: object, within: tuple[int, ...]) -> Any:
@@ -162,7 +162,7 @@ class Normaliser:
         try:
             redacted: object = redact(value)
         except Exception:  # noqa: BLE001 - fail closed: rather no value than an unredacted one
-            redacted = None
+            redacted = None  # invariant 7
         if isinstance(redacted, str):
             return str.__str__(redacted)
         self.redaction_failures += 1
