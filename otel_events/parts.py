@@ -96,7 +96,7 @@ def read_lines(part: Part, start: int = 0) -> Iterator[Line]:
     with _opened(part, start) as file:
         offset, rest = start, b""
         while chunk := _chunk(file):
-            *lines, rest = (rest + chunk).split(b"\n")
+            *lines, rest = (rest + chunk).split(b"\n")  # invariant 1: what is no line yet is seen by nobody
             for text in lines:
                 yield Line(part, offset, text)
                 offset += len(text) + 1
