@@ -11,6 +11,7 @@ from otel_events.event import SCHEMA_VERSION
 from otel_events.handle import Handle
 from otel_events.naming import text_of
 from otel_events.scope import Scope
+from otel_events.values import Normaliser
 
 MAX_REPEATED = 2048
 """Longest string that a closing line repeats from the opening one: the attribute limit of the mapping."""
@@ -106,7 +107,7 @@ def write_closing(emitter: Emitter, scope: Scope, error: dict[str, Any] | None) 
     value = emitter.ids.next(now // 1_000_000)
     if not scope.line:
         _adopt(emitter, scope, value, now)
-    opened = scope.line
+    opened, normalise = scope.line, emitter.normalise
     handle = Handle()
     handle.event_id, handle.trace_id, handle.span_id = ids.text(value), scope.trace_id, scope.span_id
     handle.is_span, handle.causes = False, scope.causes
@@ -115,8 +116,8 @@ def write_closing(emitter: Emitter, scope: Scope, error: dict[str, Any] | None) 
     line: dict[str, Any] = {"event_id": handle.event_id, "timestamp": timestamp.to_text(ended_ns)}
     for key in ("turn_number", "event_type", "simulation_id", "agent_id", "caused_by", "description"):
         if key in opened:
-            line[key] = opened[key] if key != "description" else shortened(opened[key], scope.event_id)
-    details = {key: shortened(item, scope.event_id) for key, item in opened.get("details", {}).items()}
+            line[key] = opened[key] if key != "description" else shortened(opened[key], scope.event_id, normalise)
+    details = {key: shortened(item, scope.event_id, normalise) for key, item in opened.get("details", {}).items()}
     if scope.kind.milestone:
         details["milestone_type"] = f"{scope.kind.milestone}_end"
     if details or scope.updates:
@@ -141,12 +142,14 @@ def _adopt(emitter: Emitter, scope: Scope, value: int, now: int) -> None:
     scope.line = _opening_line(emitter, scope, now, causes, links, outer.span_id)
 
 
-def shortened(value: Any, opener: str) -> Any:
+def shortened(value: Any, opener: str, normalise: Normaliser) -> Any:
     """A value as the closing line repeats it: long strings cut, with the id of the line that has them whole."""
     if isinstance(value, str):
+        if len(value) > MAX_REPEATED:
+            value = normalise(value)  # redacted before it is cut, not with half a secret at its end
         return value if len(value) <= MAX_REPEATED else f"{value[:MAX_REPEATED]}… [whole in {opener}]"
     if type(value) is dict:
-        return {key: shortened(item, opener) for key, item in value.items()}
+        return {key: shortened(item, opener, normalise) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return [shortened(item, opener) for item in value]
+        return [shortened(item, opener, normalise) for item in value]
     return value

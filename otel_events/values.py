@@ -184,7 +184,7 @@ class Normaliser:
         except Exception:  # noqa: BLE001 - see _plain
             shown = "(its repr fails)"
         kind = type(value)
-        return {"repr": self._text(shown[:MAX_REPR]), "type": f"{kind.__module__}.{kind.__qualname__}"}
+        return {"repr": self._text(shown)[:MAX_REPR], "type": f"{kind.__module__}.{kind.__qualname__}"}
 
 
 def _integer(value: int) -> int | str:
