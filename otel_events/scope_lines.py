@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from otel_events import ids, timestamp
@@ -11,7 +12,6 @@ from otel_events.event import SCHEMA_VERSION
 from otel_events.handle import Handle
 from otel_events.naming import text_of
 from otel_events.scope import Scope
-from otel_events.values import Normaliser
 
 MAX_REPEATED = 2048
 """Longest string that a closing line repeats from the opening one: the attribute limit of the mapping."""
@@ -142,7 +142,7 @@ def _adopt(emitter: Emitter, scope: Scope, value: int, now: int) -> None:
     scope.line = _opening_line(emitter, scope, now, causes, links, outer.span_id)
 
 
-def shortened(value: Any, opener: str, normalise: Normaliser) -> Any:
+def shortened(value: Any, opener: str, normalise: Callable[[str], str] = str) -> Any:
     """A value as the closing line repeats it: long strings cut, with the id of the line that has them whole."""
     if isinstance(value, str):
         if len(value) > MAX_REPEATED:

@@ -66,7 +66,7 @@ MUTATIONS = (
         3,
         "the mapping takes a scope's start from elsewhere",
         "otel_events/mapping.py",
-        "_ns(event, \"started_at\") if event.started_at else end_ns  # invariant 3",
+        '_ns(event, "started_at") if event.started_at else end_ns  # invariant 3',
         "end_ns  # invariant 3",
         "tests/test_mapping.py::test_a_scopes_span_comes_from_its_closing_line_alone",
     ),
