@@ -34,7 +34,11 @@ class Causes:
         """Keep the handle for those who will name the event by its id."""
         self.recent[event_id] = handle
         if len(self.recent) >= REMEMBERED:
-            self._older, self.recent = self.recent, {}
+            self.age()
+
+    def age(self) -> None:
+        """Forget the older half, which keeps at least the last 65,536."""
+        self._older, self.recent = self.recent, {}
 
     def resolve(self, caused_by: Cause, where: str) -> tuple[tuple[Handle, ...], int]:
         """The recorded events behind `caused_by`, each once, and how many were left out on the way.

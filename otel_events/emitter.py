@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from otel_events import ids, timestamp
-from otel_events.causes import Causes
+from otel_events.causes import REMEMBERED, Causes
 from otel_events.codec import encode
 from otel_events.context import Frame, Trace
 from otel_events.event import SCHEMA_VERSION
@@ -200,7 +200,10 @@ class Emitter:
         handle.recorded = written = self.log.append(encode(line, self.normalise), ns)
         if written:
             self.recorded += 1
-            self.causes.remember(line["event_id"], handle)
+            recent = self.causes.recent  # what `remember` does, without the call
+            recent[line["event_id"]] = handle
+            if len(recent) >= REMEMBERED:
+                self.causes.age()
         counts = self._counts
         if counts.lost != self._lost_told or counts.dropped != self._dropped_told or self._torn:
             self._tell_losses(written)

@@ -18,9 +18,12 @@ LLM_CALL_LEVEL: Final = LEVELS["DECISION"]
 """LLM calls are recorded at every level but MILESTONE, although they are SYSTEM events."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Event:
-    """One event. Absent fields are None (or empty), never guessed."""
+    """One event. Absent fields are None (or empty), never guessed.
+
+    A value: nobody changes one. Only convention says so, since `frozen` would cost a third of the time of reading.
+    """
 
     event_id: str
     """ULID, strictly increasing within a part."""

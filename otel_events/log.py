@@ -67,6 +67,8 @@ class Log:
         self._rotate = rotate
         self._max_size = rotate if isinstance(rotate, int) else sys.maxsize
         self._fd = -1
+        self.has_part = False
+        """Whether a part is owned: not before the first event, after `release`, or where none can be had."""
         self._failed_ns = -_SECOND_NS
         self._torn: list[Torn] = []
         self.forget()
@@ -79,17 +81,13 @@ class Log:
             except OSError as error:  # as network file systems do: the descriptor is gone, and so is the chance to tell
                 self.failure = error
         self._fd = -1  # invariant 2: the child must not write its parent's part
+        self.has_part = False
         self._path = Path()
         self._size = 0
         self._day_end_ns = sys.maxsize
         self._check_ns = 0
         self._unchecked = 0
         self._dirty = False
-
-    @property
-    def has_part(self) -> bool:
-        """Whether a part is owned: not before the first event, after `release`, or where none can be had."""
-        return self._fd >= 0
 
     @property
     def log(self) -> Log:
@@ -216,6 +214,7 @@ class Log:
 
     def _own(self, fd: int, path: Path, ns: int) -> None:
         self._fd, self._path, self._size = fd, path, os.fstat(fd).st_size
+        self.has_part = True
         self._day_end_ns = (ns // _DAY_NS + 1) * _DAY_NS if self._rotate == "day" else sys.maxsize
         self._check_ns, self._unchecked = ns + _SECOND_NS, 0
 

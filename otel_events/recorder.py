@@ -10,6 +10,7 @@ Misuse (a parameter of the wrong kind, a closed recorder) raises at the call; di
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from otel_events import config, parts
 from otel_events.causes import Cause
 from otel_events.emitter import Clock
-from otel_events.errors import InvalidParameter, RunExists
+from otel_events.errors import InvalidParameter, RunExists, UnsupportedTransport
 from otel_events.event import LEVELS
 from otel_events.handle import Handle
 from otel_events.ids import IdGenerator, Ids
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 DEFAULT_PART_BYTES = 500_000_000
 DEFAULT_DIRECTORY = "output"
 
+_logger = logging.getLogger("otel_events")
 _MISSING: Any = object()  # so that None can be an old or a new value
 _DECISION, _ACTION, _STATE, _DETAIL = LEVELS["DECISION"], LEVELS["ACTION"], LEVELS["STATE"], LEVELS["DETAIL"]
 
@@ -93,7 +95,7 @@ class Recorder(Recording):
         super().__init__(
             Settings(
                 directory=directory, name=name, params=params, verbosity=verbosity, trace=trace, rotate=rotate,
-                fsync=fsync, queue=queue, redact=redact, clock=clock, ids=ids, targets=config.targets(otlp),
+                fsync=fsync, queue=queue, redact=redact, clock=clock, ids=ids, targets=_targets(otlp),
                 shipper=shipper,
             )
         )  # fmt: skip
@@ -322,6 +324,17 @@ class Recorder(Recording):
         subscription = Subscription(self.directory, callback, filters)
         self._subscriptions.append(subscription)
         return subscription
+
+
+def _targets(otlp: str | bool | None) -> list[config.Target]:
+    """Where to ship. What the environment says and we cannot do is warned about: it was not said to us alone."""
+    try:
+        return config.targets(otlp)
+    except UnsupportedTransport as error:
+        if otlp is not None:
+            raise
+        _logger.warning("events are recorded and not shipped: %s", error)
+        return []
 
 
 def _check(parameter: str, value: object, allowed: tuple[str, ...]) -> None:

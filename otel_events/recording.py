@@ -110,6 +110,8 @@ class Recording:
         if self._closed:
             return self.stats()
         if self._run is not None:
+            if self._settings.queue is not None:
+                self.flush()  # so that a full queue does not refuse the closing line
             self._run.close(error)
         self._closed = True
         stats = self.flush()
@@ -221,7 +223,18 @@ class Recording:
                 self._shipper = ship.ShipperThread(self.directory, self._settings.targets)
                 self._shipper.start()
             else:
-                ship.spawn(self.directory, self._settings.targets)
+                self._spawn_shipper()
+
+    def _spawn_shipper(self) -> None:
+        from otel_events import ship
+
+        try:
+            ship.spawn(self.directory, self._settings.targets)
+        except OSError as error:
+            later = f"otel-events ship {self.directory} does it later"
+            self._emitter.warn(
+                "ship", f"no process could be started that ships run {self.simulation_id} ({later}): {error}"
+            )
 
     def _new_syncer(self) -> Syncer | None:
         return None if self._settings.fsync is None else Syncer(self._sync, self._settings.fsync)

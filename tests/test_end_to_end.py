@@ -87,3 +87,15 @@ def test_a_prompt_of_a_megabyte_stands_whole_in_the_file_once_and_leaves_it_only
         CliRunner().invoke(app, ["ship", "--dir", str(tmp_path), "--endpoint", receiver.url])
         assert len(receiver.spans) == 2
         assert all(b"xxxxxxxx" not in received.body for received in receiver.accepted)
+
+
+def test_an_environment_that_names_an_unsupported_protocol_is_warned_about_and_recorded_all_the_same(
+    tmp_path: Path, monkeypatch, caplog
+):
+    """What others set for their own exporters must not stop a program that records."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
+    with Recorder(tmp_path, simulation_id="quiet") as recorder:
+        recorded = recorder.action("alice", "wave").recorded
+
+    assert recorded
+    assert "http://127.0.0.1:4317" in caplog.text
