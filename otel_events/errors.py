@@ -57,7 +57,8 @@ class RunNotFound(OtelEventsError, LookupError):
     def __init__(self, run: str, directory: Path) -> None:
         wanted = f"no run {run!r}" if run else "no run at all"
         super().__init__(
-            f"{wanted} in {directory}: expected a directory with an events.jsonl; see `otel-events runs --dir {directory}`"
+            f"{wanted} in {directory}: expected a directory with an events.jsonl; "
+            f"see `otel-events runs --dir {directory}`"
         )
         self.run, self.directory = run, directory
 
@@ -100,8 +101,8 @@ class UnsupportedTransport(OtelEventsError, ValueError):
 
     def __init__(self, signal: str, endpoint: str, protocol: str) -> None:
         super().__init__(
-            f"{signal} at {endpoint or 'the default endpoint'}: expected OTLP over HTTP with protobuf, got {protocol}, which is "
-            "not supported yet; use the HTTP port, e.g. OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318"
+            f"{signal} at {endpoint or 'the default endpoint'}: expected OTLP over HTTP with protobuf, got {protocol}, "
+            "which is not supported yet; use the HTTP port, e.g. OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318"
         )
         self.signal, self.endpoint, self.protocol = signal, endpoint, protocol
 
@@ -128,6 +129,6 @@ class ImportConflict(OtelEventsError):
 def _shown(value: object) -> str:
     try:
         text = repr(value)
-    except Exception:  # a hostile __repr__ must not hide the error that we are reporting
+    except Exception:  # noqa: BLE001 - a hostile __repr__ must not hide the error that we are reporting
         text = "something whose repr fails"
     return f"{text if len(text) <= 80 else text[:77] + '…'} ({type(value).__name__})"

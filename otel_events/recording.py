@@ -106,7 +106,7 @@ class Recording:
         return self.stats()
 
     def close(self, error: object = None) -> Stats:
-        """Close the run (where this process opened it), write everything, let the part go. A second call does nothing."""
+        """Close the run (where this process opened it), write everything, let the part go. Twice is as good as once."""
         if self._closed:
             return self.stats()
         if self._run is not None:
