@@ -37,7 +37,8 @@ def encode(fields: dict[str, Any], normalise: Normaliser) -> bytes:
     may be a key, a huge integer or a lone surrogate: then every value is normalised first.
     """
     if normalise.redact is not None:
-        fields = {key: normalise(value) if key in REDACTED else value for key, value in fields.items()}
+        ours = Normaliser()
+        fields = {key: (normalise if key in REDACTED else ours)(value) for key, value in fields.items()}
         return orjson.dumps(fields, option=_OPTIONS)
     counted = normalise.without_rule
     try:
