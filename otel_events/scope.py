@@ -96,6 +96,8 @@ class Scope(Handle):
         """Record the closing line, once; `error` marks it as failed. In another process than the opener's: nothing."""
         if self.state == "open" and self.pid == os.getpid():
             self.state = "closed"
+            if self._stands_for is not None and error is None:
+                return
             self._recorder._close_scope(self, None if error is None else failure(error))
 
     def set(self, **details: Any) -> Self:
