@@ -42,7 +42,7 @@ def new_run_id(name: str, now_ns: int) -> str:
 def run_directory(directory: str | os.PathLike[str], simulation_id: str) -> Path:
     """Where the run lies. Raises InvalidParameter for an id that cannot be the name of a directory."""
     plain = isinstance(simulation_id, str) and simulation_id not in ("", ".", "..")
-    if not plain or re.search(r"[/\\\x00-\x1f\x7f]", simulation_id) or len(_encoded(simulation_id)) > 200:
+    if not plain or re.search(r"[/\\\x00-\x1f\x7f\ud800-\udfff]", simulation_id) or len(_encoded(simulation_id)) > 200:
         raise InvalidParameter("simulation_id", "a directory name of 1 to 200 bytes", simulation_id)
     return Path(directory) / simulation_id
 

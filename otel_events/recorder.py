@@ -222,6 +222,8 @@ class Recorder(Recording):
         """Any event: a type of `event.LEVELS`, and a name of your own (dotted, lower case, few distinct values)."""
         if not isinstance(event_type, str) or event_type not in LEVELS:
             raise InvalidParameter("event_type of emit", f"one of {', '.join(LEVELS)}", event_type)
+        if details is not None and not isinstance(details, dict):
+            raise InvalidParameter("details of emit", "a dict", details)
         if self._level < LEVELS[event_type] and error is None:
             return self._suppress(caused_by)
         return self._point(

@@ -339,7 +339,7 @@ def _joined(kind: type[Recording], joining: Joining, redact: Callable[[str], str
 
 def check_turn(number: object, where: str) -> None:
     """Raise InvalidParameter unless it is an int ≥ 0."""
-    if type(number) is not int or number < 0:
+    if type(number) is not int or not 0 <= number < 1 << 63:
         raise InvalidParameter(f"turn_number of {where}", "an int ≥ 0", number)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from otel_events import context
 from otel_events.causes import Cause
@@ -26,6 +26,12 @@ class SilentRecorder(Recorder):
         self.verbosity, self.trace, self.params = "MILESTONE", "scope", None
         self._level = -1
         self._frame_of_nothing = Frame(self, Place(), 0, None, ())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        return None
 
     def _point(self, *said: Any) -> Handle:
         return Suppressed((), 0, None)
