@@ -22,7 +22,7 @@ from typing import Any, Final
 from otel_events import config, cursor
 from otel_events.config import Target
 from otel_events.follow import is_written, pending
-from otel_events.lane import Lane
+from otel_events.sender import Sender
 
 POLL_S: Final = 0.25
 LINGER_S: Final = 60.0
@@ -89,9 +89,9 @@ def ship(
     `say` gets a sentence about everything worth knowing. `patience_s` bounds the trying: it counts from the last
     success, with `follow` also from when the last part was let go. Raises OSError where no cursor can be kept.
     """
-    voyage = Voyage(directory, targets, say)
+    shipment = Shipment(directory, targets, say)
     patience_s = patience_s or (LINGER_S if follow else PATIENCE_S)
-    while voyage.sail(follow, patience_s) and follow and is_written(directory):
+    while shipment.run(follow, patience_s) and follow and is_written(directory):
         pass  # somebody began to write while the locks were being let go
     chosen = {(target.signal, target.endpoint) for target in targets}
     stats = [found for found in target_stats(directory) if (found.signal, found.endpoint) in chosen]
@@ -102,7 +102,7 @@ def ship(
     return stats
 
 
-class Voyage:
+class Shipment:
     """Some targets of one run, shipped side by side from one loop."""
 
     def __init__(
@@ -126,21 +126,21 @@ class Voyage:
         self._stop_at = at
         self._stop.set()
 
-    def sail(self, follow: bool, patience_s: float) -> bool:
+    def run(self, follow: bool, patience_s: float) -> bool:
         """Ship; whether it ended because everything had been acknowledged."""
         state = cursor.state_directory(self._directory)
         capture = config.capture()
         with ExitStack() as stack:
-            lanes = []
+            senders = []
             for target in self._targets:
                 if self._held(stack, state / f"{target.key}.lock", follow):
-                    lanes.append(Lane(self._directory, target, state, capture, self._say, self._after_line))
-                    stack.callback(lanes[-1].close)
+                    senders.append(Sender(self._directory, target, state, capture, self._say, self._after_line))
+                    stack.callback(senders[-1].close)
                 elif not follow:
                     self._say(f"{target.signal} to {target.endpoint}: another process ships this run there just now")
-            if not lanes:
+            if not senders:
                 return False
-            return self._loop(lanes, follow, patience_s)
+            return self._loop(senders, follow, patience_s)
 
     def _held(self, stack: ExitStack, path: Path, follow: bool) -> bool:
         """Whether we have the lock; a follower asks for it again for a moment, since its holder may be about to end."""
@@ -151,23 +151,23 @@ class Voyage:
                 break
         return False
 
-    def _loop(self, lanes: list[Lane], follow: bool, patience_s: float) -> bool:
+    def _loop(self, senders: list[Sender], follow: bool, patience_s: float) -> bool:
         quiet_since = time.monotonic()
         while True:
             written = follow and not self._stop.is_set() and is_written(self._directory)
             progress = False
-            for lane in lanes:
-                before = lane.cursor
-                worked = lane.step(self._time_left())
-                progress = progress or (worked and lane.cursor is not before)
-            self._settle(lanes)
+            for sender in senders:
+                before = sender.cursor
+                worked = sender.step(self._time_left())
+                progress = progress or (worked and sender.cursor is not before)
+            self._settle(senders)
             now = time.monotonic()
             if written or progress:
                 quiet_since = now
             if progress and now < self._stop_at:
                 continue
-            active = [lane for lane in lanes if lane.active]
-            if not active or (not written and all(lane.drained() for lane in active)):
+            active = [sender for sender in senders if sender.active]
+            if not active or (not written and all(sender.drained() for sender in active)):
                 return bool(active)
             if now - quiet_since > patience_s or now > self._stop_at:
                 return False
@@ -176,27 +176,27 @@ class Voyage:
     def _time_left(self) -> float | None:
         return max(0.1, self._stop_at - time.monotonic()) if self._stop.is_set() else None
 
-    def _settle(self, lanes: list[Lane]) -> None:
+    def _settle(self, senders: list[Sender]) -> None:
         """Decide about targets that know no such path: where traces are accepted, logs are simply not taken there."""
-        accepted = any(lane.target.signal == "traces" and lane.cursor.shipped for lane in lanes)
-        undecided = any(lane.target.signal == "traces" and lane.active for lane in lanes)
-        for lane in lanes:
-            if lane.unsupported is None or not lane.active:
+        accepted = any(sender.target.signal == "traces" and sender.cursor.shipped for sender in senders)
+        undecided = any(sender.target.signal == "traces" and sender.active for sender in senders)
+        for sender in senders:
+            if sender.unsupported is None or not sender.active:
                 continue
-            if lane.target.signal == "logs" and accepted:
-                lane.switch_off(
-                    f"{lane.target.endpoint} takes no logs, only traces are shipped: {lane.unsupported.words}"
+            if sender.target.signal == "logs" and accepted:
+                sender.switch_off(
+                    f"{sender.target.endpoint} takes no logs, only traces are shipped: {sender.unsupported.words}"
                 )
-            elif lane.target.signal == "traces" or not undecided:
-                lane.failed = True
-                self._say(f"{lane.target.endpoint} takes no {lane.target.signal}: {lane.unsupported.words}")
+            elif sender.target.signal == "traces" or not undecided:
+                sender.failed = True
+                self._say(f"{sender.target.endpoint} takes no {sender.target.signal}: {sender.unsupported.words}")
 
 
 class ShipperThread:
     """Ships from a thread of the recording program, for places without processes; it gives way after every line."""
 
     def __init__(self, directory: Path, targets: Sequence[Target]) -> None:
-        self._voyage = Voyage(directory, targets, _log.warning, after_line=lambda: time.sleep(0))
+        self._shipment = Shipment(directory, targets, _log.warning, after_line=lambda: time.sleep(0))
         self._thread = threading.Thread(target=self._run, name="otel-events-shipper", daemon=True)
         self._pid = os.getpid()
 
@@ -206,14 +206,14 @@ class ShipperThread:
     def stop(self, timeout: float = 2.0) -> None:
         """Ship what is left for at most `timeout` seconds. Does nothing in a forked child, which has no such thread."""
         if os.getpid() == self._pid and self._thread.is_alive():
-            self._voyage.stop(time.monotonic() + timeout)
+            self._shipment.stop(time.monotonic() + timeout)
             self._thread.join(timeout)
 
     def _run(self) -> None:
         try:
             last = False
-            while self._voyage.sail(True, LINGER_S) and not last:
-                last = self._voyage.stopping(POLL_S)  # if not, nobody holds a part just now, between two of them
+            while self._shipment.run(True, LINGER_S) and not last:
+                last = self._shipment.stopping(POLL_S)  # if not, nobody holds a part just now, between two of them
         except OSError as error:
             _log.warning("shipping stopped, what is left stays in the log: %s", error)
 

@@ -81,7 +81,7 @@ MUTATIONS = (
     Mutation(
         5,
         "the cursor moves whatever the backend says",
-        "otel_events/lane.py",
+        "otel_events/sender.py",
         '        if answer.kind == "accepted":\n            self._attempts = 0',
         '        if answer.kind != "refused":\n            self._attempts = 0',
         "tests/test_ship.py::test_the_cursor_moves_only_after_the_backend_has_said_yes",
@@ -89,7 +89,7 @@ MUTATIONS = (
     Mutation(
         6,
         "what a backend rejects is not counted",
-        "otel_events/lane.py",
+        "otel_events/sender.py",
         "            batch.after.rejected += answer.rejected  # invariant 6",
         "            pass  # invariant 6",
         "tests/test_ship.py::test_a_partial_success_is_a_yes_whose_rejections_are_counted",

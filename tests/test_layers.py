@@ -21,7 +21,7 @@ LAYERS = {
         # writing it
         "stats handle causes context sampling emitter settings joining scope scope_lines recording",
         # bringing it to others
-        "cursor follow delivery lane ship subscribe",
+        "cursor follow delivery sender ship subscribe",
         # what programs call
         "recorder silent ready simulation testing",
     ),

@@ -19,7 +19,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry import context
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from otel_events import Recorder, config, cursor, lane, mapping, ship
+from otel_events import Recorder, config, cursor, mapping, sender, ship
 from otel_events.config import Target
 from otel_events.cursor import STATE_DIRECTORY
 from otel_events.delivery import retry_after
@@ -79,7 +79,7 @@ def test_shipping_the_same_run_again_sends_identical_requests(
     hand: Handwriting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Invariant 4. Backends drop identical spans and show changed ones twice."""
-    monkeypatch.setattr(lane, "MAX_LINES", 7)
+    monkeypatch.setattr(sender, "MAX_LINES", 7)
     hand.economy(turns=3)
     Handwriting(hand.directory, "events_2026-11-21_10-00-01.jsonl", seed=90).economy()
     bodies = []
@@ -109,7 +109,7 @@ def test_the_cursor_moves_only_after_the_backend_has_said_yes(
     hand: Handwriting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Invariant 5, seen from the backend: while a request waits for its answer, the file still has the old offset."""
-    monkeypatch.setattr(lane, "MAX_LINES", 3)
+    monkeypatch.setattr(sender, "MAX_LINES", 3)
     hand.economy()
     seen: list[tuple[object, int, int]] = []
 
@@ -129,7 +129,7 @@ def test_the_cursor_moves_only_after_the_backend_has_said_yes(
 def test_a_backend_that_dies_between_request_and_answer_gets_the_same_bytes_again(
     hand: Handwriting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr(sender, "FIRST_BACKOFF_S", 0.01)
     hand.economy()
     with Receiver(lambda received, index: Reply(vanish=True) if index == 0 else None) as receiver:
         (stats,) = ship.ship(hand.directory, _targets(receiver.url, "traces"))
@@ -139,7 +139,7 @@ def test_a_backend_that_dies_between_request_and_answer_gets_the_same_bytes_agai
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_an_overloaded_backend_is_tried_again(status: int, hand: Handwriting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr(sender, "FIRST_BACKOFF_S", 0.01)
     hand.economy()
     with Receiver(lambda received, index: Reply(status, b"busy") if index < 3 else None) as receiver:
         (stats,) = ship.ship(hand.directory, _targets(receiver.url, "traces"))
@@ -301,7 +301,7 @@ def test_a_killed_shipper_is_continued_without_a_gap_and_its_doubles_are_identic
         arrived = Counter(_spans(receiver))
     assert stats.pending == 0
     assert arrived.keys() == expected.keys()
-    assert 0 < sum((arrived - expected).values()) <= 2 * lane.MAX_LINES
+    assert 0 < sum((arrived - expected).values()) <= 2 * sender.MAX_LINES
 
 
 def _spans(receiver: Receiver) -> list[bytes]:

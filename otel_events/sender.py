@@ -45,7 +45,7 @@ class Batch(NamedTuple):
     after: Cursor
 
 
-class Lane:
+class Sender:
     """Ships one run to one target. Its owner holds the target's lock and calls `step` again and again."""
 
     def __init__(
