@@ -13,6 +13,7 @@ from otel_events.event import FIELDS, Event
 from otel_events.values import Normaliser
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+NUMBER = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -35,7 +36,7 @@ def events(draw: st.DrawFn) -> Event:
         "name": TEXT,
         "phase": st.sampled_from(["open", "close"]),
         "session_id": TEXT,
-        "sim_time": st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+        "sim_time": NUMBER | TEXT,
         "started_at": TEXT,
         "error": OBJECT,
         "trace_id": TEXT,
