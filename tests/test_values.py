@@ -258,9 +258,7 @@ ODD = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.tuples(inner, inner)
-        | st.dictionaries(
-            st.text(max_size=3) | st.integers() | st.none() | st.floats(), inner, max_size=4
-        )
+        | st.dictionaries(st.text(max_size=3) | st.integers() | st.none() | st.floats(), inner, max_size=4)
         | st.builds(Point, inner)
         | st.builds(deque, st.lists(inner, max_size=3))
     ),
