@@ -68,7 +68,7 @@ MUTATIONS = (
         "otel_events/mapping.py",
         '_ns(event, "started_at") if event.started_at else end_ns  # invariant 3',
         "end_ns  # invariant 3",
-        "tests/test_mapping.py::test_a_scopes_span_comes_from_its_closing_line_alone",
+        "tests/test_mapping.py::test_a_line_becomes_the_golden_span_and_log_record",
     ),
     Mutation(
         4,
@@ -84,7 +84,7 @@ MUTATIONS = (
         "otel_events/sender.py",
         '        if answer.kind == "accepted":\n            self._attempts = 0',
         '        if answer.kind != "refused":\n            self._attempts = 0',
-        "tests/test_ship.py::test_the_cursor_moves_only_after_the_backend_has_said_yes",
+        "tests/test_ship.py::test_a_backend_that_dies_between_request_and_answer_gets_the_same_bytes_again",
     ),
     Mutation(
         6,

@@ -164,7 +164,8 @@ async def _async_generator(recorder, how):
         finally:
             log.append("cleaned up")
 
-    assert inspect.isasyncgen(generator := work())
+    generator = work()
+    assert inspect.isasyncgen(generator)
     assert await anext(generator) == 0
     assert current.get() is None
     assert await generator.asend("sent") == 1

@@ -56,7 +56,7 @@ def test_assert_caused_follows_chains_by_handle_id_and_name(recorder):
     assert_caused(one, three)
     assert_caused("decision.save", "action.eats", recorder)
     assert_caused(one.event_id, two.event_id)
-    with pytest.raises(AssertionError, match="to follow from .*, got only: decision.save"):
+    with pytest.raises(AssertionError, match=r"to follow from .*, got only: decision\.save"):
         assert_caused(three, two)
     with pytest.raises(AssertionError, match="got only: no cause at all"):
         assert_caused(two, one)

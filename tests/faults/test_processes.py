@@ -157,23 +157,22 @@ def test_a_program_may_change_its_directory_while_it_records(tmp_path, monkeypat
 def test_two_processes_that_begin_at_once_make_one_run(tmp_path):
     """Who creates the first part opens the run; the others join it."""
     for number in range(6):
-        directory = tmp_path / str(number)
+        directory, gate = tmp_path / str(number), os.pipe()
 
-        def work(report, directory=directory):
+        def work(report, directory=directory, gate=gate):
             recorder = Recorder(directory, simulation_id="run", resume=True, otlp=False)
             recorder.action("worker", "works")
-            os.read(gate_reader, 1)  # all hold their parts until the last has recorded
+            os.read(gate[0], 1)  # all hold their parts until the last has recorded
             recorder.close()
 
-        gate_reader, gate_writer = os.pipe()
         children = [Victim(work) for _ in range(4)]
         while sum(part.path.stat().st_size > 0 for part in _parts(directory)) < 4:
             time.sleep(0.005)
-        os.write(gate_writer, b"....")
+        os.write(gate[1], b"....")
         for child in children:
             child.wait()
-        os.close(gate_reader)
-        os.close(gate_writer)
+        os.close(gate[0])
+        os.close(gate[1])
         opened = [event for event in named(directory / "run", "run") if event.opens]
         assert len(opened) == 1
         assert {event.trace_id for event in whole_events(directory / "run")} == {opened[0].trace_id}
@@ -268,7 +267,7 @@ def test_a_child_of_a_redacted_run_must_bring_the_hook(tmp_path):
 
 def test_an_environment_that_is_not_ours_is_refused(monkeypatch):
     monkeypatch.setenv("OTEL_EVENTS_RUN", json.dumps({"directory": "/tmp"}))
-    with pytest.raises(InvalidParameter, match="OTEL_EVENTS_RUN: expected what Recorder.environ"):
+    with pytest.raises(InvalidParameter, match=r"OTEL_EVENTS_RUN: expected what Recorder\.environ"):
         Recorder()
 
 

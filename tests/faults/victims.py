@@ -71,7 +71,7 @@ def in_child(work: Callable[[], None]) -> int:
             _limit()
             work()
             code = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - told by the exit status
             traceback.print_exc()
         finally:
             os._exit(code)
