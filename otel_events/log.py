@@ -205,9 +205,9 @@ class Log:
             except FileExistsError:
                 raced = True
                 continue
-            if fcntl is None or _locked(fd):
+            if fcntl is None or (_locked(fd) and os.fstat(fd).st_size == 0):
                 self._own(fd, path, ns)
-            else:  # taken between our two calls
+            else:  # taken between our two calls, and perhaps let go again
                 raced = True
                 os.close(fd)
         return raced

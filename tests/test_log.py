@@ -162,3 +162,22 @@ def test_an_empty_part_that_a_killed_process_left_is_used(tmp_path):
         recorder.action("alice", "transfer")
     assert len(lines_of(tmp_path / "test")) == 3
     assert len(parts_of(tmp_path / "test")) == 1
+
+
+def test_a_part_that_others_took_and_filled_before_we_locked_it_is_theirs(tmp_path, monkeypatch):
+    """Between creating a part and locking it, another process may take it, write into it and let it go."""
+    here, other = Log(tmp_path, RESOURCE, None), Log(tmp_path, RESOURCE, None)
+    locked = log._locked
+
+    def late(fd):
+        monkeypatch.setattr(log, "_locked", locked)
+        other.take(NOW)
+        other.append(line(9), NOW)
+        other.release()
+        return locked(fd)
+
+    monkeypatch.setattr(log, "_locked", late)
+    assert here.take(NOW).held is True
+    here.append(line(3), NOW)
+    assert [len(list(read_lines(part))) for part in parts_of(tmp_path)] == [1, 1]
+    here.release()
