@@ -87,7 +87,7 @@ def leave(entered: Entered) -> None:
     """Undo `enter`; also where the context is another one by now, as when a generator is closed by the collector."""
     try:
         current.reset(entered.frame)
-    except ValueError:
+    except (ValueError, LookupError):  # LookupError: CPython, where a signal handler ran in a collection inside `reset`
         current.set(entered.outer)
     if entered.span is not None:
         otel_context.detach(entered.span)
