@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,7 +39,7 @@ from otel_events.settings import Settings
 from otel_events.stats import Stats
 
 if TYPE_CHECKING:
-    from otel_events.ship import ShipperThread
+    from otel_events.ship import ShipperThread, TargetStats
     from otel_events.subscribe import Subscription
 
 _current_frame = context.current.get
@@ -128,17 +128,24 @@ class Recording:
     def stats(self) -> Stats:
         """What became of the events so far."""
         emitter, normalise = self._emitter, self._emitter.normalise
-        targets: tuple[Any, ...] = ()
-        if self._settings.targets:
-            from otel_events.ship import target_stats
-
-            targets = tuple(target_stats(self.directory, self._settings.targets))
         return Stats(
-            recorded=emitter.recorded - emitter.log.refused_later, suppressed=self._suppressed,
+            recorded=emitter.recorded - emitter.log.refused_later,
+            suppressed=self._suppressed,
             lost=emitter.log.log.lost,
-            dropped=emitter.log.log.dropped, repaired=emitter.repaired, unresolved=emitter.unresolved,
-            without_rule=normalise.without_rule, redaction_failures=normalise.redaction_failures, targets=targets,
-        )  # fmt: skip
+            dropped=emitter.log.log.dropped,
+            repaired=emitter.repaired,
+            unresolved=emitter.unresolved,
+            without_rule=normalise.without_rule,
+            redaction_failures=normalise.redaction_failures,
+            ask_targets=self._target_stats,
+        )
+
+    def _target_stats(self) -> Sequence[TargetStats]:
+        if not self._settings.targets:
+            return ()
+        from otel_events.ship import target_stats
+
+        return target_stats(self.directory, self._settings.targets)
 
     def environ(self) -> dict[str, str]:
         """For the environment of a child process: its `Recorder()` joins this run, here; other SDKs join the trace."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,8 +30,13 @@ class Stats:
     """Values that could only be described by their repr."""
     redaction_failures: int
     """Strings blanked because the redaction hook raised or returned no string."""
-    targets: tuple[TargetStats, ...] = ()
-    """What each target got so far; empty where nothing is shipped."""
+    ask_targets: Callable[[], Sequence[TargetStats]] = field(default=tuple, repr=False, compare=False)
+    """How `targets` finds out."""
+
+    @property
+    def targets(self) -> tuple[TargetStats, ...]:
+        """What each target of the run has by now; empty where nothing is shipped. Asking reads what is left to ship."""
+        return tuple(self.ask_targets())
 
     @property
     def complete(self) -> bool:
