@@ -192,12 +192,15 @@ class Recording:
         with self._starting:
             if self._start_begun:  # by this thread, which is interrupted in the middle of it
                 return
-            self._start_begun = True
             self._emitter.run(self._find_place)
-            self._start_helpers()
-            self._started = True
+            if not self._started:
+                self._start_helpers()
+                self._started = True
 
     def _find_place(self) -> None:
+        if self._start_begun:  # by a signal handler, just before
+            return
+        self._start_begun = True
         taken = self._emitter.take(self._clock.time_ns())
         existed, held = taken or (False, False)
         opener = _opener_of(self.directory, wait=held) if existed else None
