@@ -130,6 +130,7 @@ def write_closing(emitter: Emitter, scope: Scope, error: dict[str, Any] | None) 
     line |= {key: opened[key] for key in _AFTER_SESSION if key in opened}
     emitter.append(handle, line, now)
     emitter.causes.remember(handle.event_id, scope)  # as a cause, the closing line is its scope
+    scope.line, scope.details, scope.updates = {}, {}, {}  # which is remembered without its prompts
 
 
 def _adopt(emitter: Emitter, scope: Scope, value: int, now: int) -> None:

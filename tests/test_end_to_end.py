@@ -1,11 +1,13 @@
 """The whole way, with nothing replaced: a program records, another process ships, a third one asks."""
 
+import gc
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import orjson
@@ -99,3 +101,23 @@ def test_an_environment_that_names_an_unsupported_protocol_is_warned_about_and_r
 
     assert recorded
     assert "http://127.0.0.1:4317" in caplog.text
+
+
+def test_a_closed_scope_is_remembered_as_a_cause_without_what_it_said(tmp_path: Path):
+    """The last 65,536 events are known by id; with their prompts they would fill the memory."""
+
+    class Prompt(str):
+        """A string that a weak reference can watch."""
+
+        __slots__ = ("__weakref__",)
+
+    with Recorder(tmp_path, simulation_id="many", otlp=False) as recorder:
+        prompt = Prompt("tell me")
+        watched = weakref.ref(prompt)
+        with recorder.llm_call("alice", model="m", input=prompt) as call:
+            call.finish(output="no")
+        del prompt
+        gc.collect()
+
+        assert watched() is None
+        assert recorder.action("alice", "answer", caused_by=call.event_id).causes == (call.event_id,)
