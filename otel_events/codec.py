@@ -33,8 +33,9 @@ _REQUIRED = ("event_id", "timestamp", "turn_number", "event_type", "simulation_i
 def encode(fields: dict[str, Any], normalise: Normaliser) -> bytes:
     """The line of these fields, newline included. `fields` is in canonical order; its values may be anything.
 
-    The common case is one pass through orjson. A `null` in the result may be a NaN that orjson hid, and a TypeError
-    may be a key, a huge integer or a lone surrogate: then every value is normalised first.
+    The common case is one pass through orjson. A `null` in the result may be a NaN that orjson hid, a line
+    break in it an `orjson.Fragment`, and a TypeError may be a key, a huge integer or a lone surrogate: then every value
+    is normalised first.
     """
     if normalise.redact is not None:
         ours = Normaliser()
@@ -43,7 +44,7 @@ def encode(fields: dict[str, Any], normalise: Normaliser) -> bytes:
     counted = normalise.without_rule
     try:
         line = orjson.dumps(fields, default=normalise, option=_OPTIONS)
-        if line.rfind(b"null") < 0:  # `in` takes 0.37 µs of our lines, this 0.15
+        if line.rfind(b"null") < 0 and line.rfind(b"\n", 0, -1) < 0:  # `in` takes 0.37 µs of our lines, this 0.15
             return line
     except TypeError:
         pass

@@ -18,7 +18,10 @@ def failure(error: object) -> dict[str, Any]:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     fields = {"type": name, "message": _message(error)}
     if error.__traceback__ is not None:
-        fields["stacktrace"] = "".join(traceback.format_exception(error))[-MAX_STACKTRACE:]
+        stacktrace = "".join(traceback.format_exception(error))
+        if len(stacktrace) > MAX_STACKTRACE:  # by whole lines, so that a redaction hook sees no half of anything
+            stacktrace = stacktrace[-MAX_STACKTRACE:].partition("\n")[2]
+        fields["stacktrace"] = stacktrace
     return fields
 
 

@@ -117,3 +117,13 @@ def test_odd_values_anywhere_do_not_raise(redact, odd):
     """Also in fields that are ours: a lone surrogate in an id that a program names, a number beyond 64 bits."""
     line = encode({**GOOD, "caused_by": [odd], "links": {"a": odd}}, Normaliser(redact=redact))
     assert line.count(b"\n") == 1
+
+
+def test_encoded_json_with_line_breaks_does_not_break_the_line():
+    """orjson takes a Fragment as it is."""
+    fragment = orjson.Fragment(b'{"a":\n1}')
+
+    line = encode({"details": {"ready": fragment}}, Normaliser())
+
+    assert line.count(b"\n") == 1
+    assert orjson.loads(line)["details"]["ready"]["type"] == "orjson.Fragment"
