@@ -15,6 +15,7 @@ from typing import Any
 import click
 import typer.main
 
+import collector
 import otel_events
 from collector.api import create_app
 from collector.cli import app
@@ -24,9 +25,8 @@ from otel_events.recorder import Recorder
 from otel_events.scope import Scope
 from otel_events.stats import Stats
 
-ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "collector" / "REFERENCE.md"
-SCHEMA = ROOT / "otel_events" / "event.schema.json"
+PAGE = Path(collector.__file__).parent / "REFERENCE.md"
+SCHEMA = Path(otel_events.__file__).parent / "event.schema.json"
 ENVIRONMENT = {
     "OTEL_EVENTS_DIR": "where runs lie, for the recorder and the command line; default `output`",
     "OTEL_EVENTS_RUN": "what `Recorder.environ()` gives to child processes: the run and the place that they join",
@@ -170,4 +170,4 @@ def schema_text() -> str:
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     SCHEMA.write_text(schema_text(), encoding="utf-8")
-    print(f"{PAGE.relative_to(ROOT)} and {SCHEMA.relative_to(ROOT)} are up to date")
+    print(f"{PAGE.name} and {SCHEMA.name} are up to date")

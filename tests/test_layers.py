@@ -86,11 +86,13 @@ def trespass(package: str, module: str, imported: str, known: list[str]) -> str 
     return f"{package}: {module} may not import {imported} (layer {own} → {other})" if other > own else None
 
 
+@pytest.mark.sources
 def test_every_module_has_its_layer():
     for package in LAYERS:
         assert {module for name, module, _ in modules() if name == package} == set(order(package))
 
 
+@pytest.mark.sources
 def test_modules_import_only_from_layers_before_their_own():
     found = [
         said
@@ -107,6 +109,7 @@ def test_a_trespass_is_said_in_one_sentence():
     assert trespass("otel_events", "recorder", "codec", ["errors", "codec", "recorder"]) is None
 
 
+@pytest.mark.sources
 def test_otel_events_never_imports_the_reader():
     """Not even inside a function."""
     for package, _, path in modules():
