@@ -30,7 +30,6 @@ from otel_events.values import Normaliser
 MAX_TRACE_SPANS = 5_000
 """A trace with so many spans is continued in a new one: UIs tire beyond, and Tempo refuses traces over 5 MB."""
 
-LOW_64 = (1 << 64) - 1
 _WARN_EVERY_NS = 60_000_000_000
 _logger = logging.getLogger("otel_events")
 
@@ -234,7 +233,7 @@ class Emitter:
             return
         before, before_span = place.trace, place.span_id
         value = self.ids.next_trace(now // 1_000_000)
-        place.trace, place.span_id = Trace(f"{value:032x}", before.flags), f"{value & LOW_64:016x}"
+        place.trace, place.span_id = Trace(f"{value:032x}", before.flags), ids.texts(value)[1]
         links: dict[str, str | None] = {ids.event_of_trace(before.trace_id): f"{before.trace_id}-{before_span}"}
         details = {"milestone_type": "phase_transition", "spans": before.spans}
         self._append_own(value, now, frame, "MILESTONE", "trace.continued", details, links, self.log.append)

@@ -57,6 +57,11 @@ class Taken(NamedTuple):
 class Log:
     """The writer of one part at a time. Not thread-safe: its owner's lock orders the lines."""
 
+    works = True
+    """Whether the last line was written, as far as `append` could not say so itself, as here it can."""
+    refused_later = 0
+    """Lines that `append` had accepted and that could not be written after all: here none."""
+
     def __init__(self, directory: Path, resource: dict[str, object], rotate: Rotation) -> None:
         self.directory = directory
         self.failure: OSError | None = None
@@ -92,16 +97,6 @@ class Log:
     @property
     def log(self) -> Log:
         return self
-
-    @property
-    def works(self) -> bool:
-        """Whether the last line was written, as far as `append` could not say so itself."""
-        return True
-
-    @property
-    def refused_later(self) -> int:
-        """Lines that `append` had accepted and that could not be written after all."""
-        return 0
 
     def take(self, ns: int) -> Taken | None:
         """Own a part: the first plain one that can be locked, has room and carries the same resource, else a new one.

@@ -7,7 +7,7 @@ from typing import Any
 
 from otel_events import ids, timestamp
 from otel_events.context import Frame, Place
-from otel_events.emitter import LOW_64, Emitter
+from otel_events.emitter import Emitter
 from otel_events.event import SCHEMA_VERSION
 from otel_events.handle import Handle
 from otel_events.naming import text_of
@@ -28,7 +28,8 @@ def write_opening(emitter: Emitter, scope: Scope, frame: Frame, causes: tuple[Ha
     value = (emitter.ids.next_trace if own_trace else emitter.ids.next)(now // 1_000_000)
     trace = emitter.new_trace(value) if own_trace else outer.trace
     trace.spans += 1
-    scope.event_id, scope.trace_id, scope.span_id = ids.text(value), trace.trace_id, f"{value & LOW_64:016x}"
+    scope.event_id, scope.span_id = ids.texts(value)
+    scope.trace_id = trace.trace_id
     place.fill(scope.event_id, trace, scope.span_id)
     links = emitter.links_to(causes, trace.trace_id)
     if own_trace:
@@ -136,7 +137,8 @@ def write_closing(emitter: Emitter, scope: Scope, error: dict[str, Any] | None) 
 def _adopt(emitter: Emitter, scope: Scope, value: int, now: int) -> None:
     """Give a scope that was left out the ids of its closing line, since it has no opening one."""
     outer, causes = scope.outer.place, scope.as_causes
-    scope.event_id, scope.trace_id, scope.span_id = ids.text(value), outer.trace.trace_id, f"{value & LOW_64:016x}"
+    scope.event_id, scope.span_id = ids.texts(value)
+    scope.trace_id = outer.trace.trace_id
     scope.place.fill(scope.event_id, outer.trace, scope.span_id)
     scope.causes = tuple(cause.event_id for cause in causes)
     links = emitter.links_to(causes, scope.trace_id)

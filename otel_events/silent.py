@@ -23,7 +23,6 @@ class SilentRecorder(Recorder):
 
     def __init__(self) -> None:
         self.directory, self.simulation_id, self.name = Path(os.devnull), "", ""
-        self.verbosity, self.trace, self.params = "MILESTONE", "scope", None
         self._level = -1
         self._frame_of_nothing = Frame(self, Place(), 0, None, ())
 
