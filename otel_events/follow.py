@@ -7,18 +7,12 @@ part's start: twice is harmless, never is not.
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import orjson
-
-from otel_events import cursor
-from otel_events.parts import CHUNK_BYTES, Line, Part, first_line, id_in, parts_of, read_lines
-
-_HEAD_BYTES = 40  # {"event_id":"…26 letters…"
+from otel_events import cursor, parts
+from otel_events.parts import Line, Part, first_line, parts_of, read_lines
 
 
 class Followed(NamedTuple):
@@ -37,7 +31,8 @@ class Follower:
         self.notices: list[str] = []
         """What somebody should be told; whoever tells it empties the list."""
         self._resources: dict[str, dict[str, Any]] = {}
-        self._read: dict[Path, tuple[int, int, int]] = {}  # what was read to its end, and has not changed since
+        self._read: dict[Path, tuple[tuple[int, int, int], str]] = {}
+        """Parts that were read to their end: what would change if they did, and their identity."""
         self._missing: set[str] = set()
 
     def lines(self) -> Iterator[Followed]:
@@ -50,14 +45,15 @@ class Follower:
             try:
                 state = part.path.stat()
                 signature = (state.st_ino, state.st_size, state.st_mtime_ns)
-                identity = _identity(part)
+                read, known = self._read.get(part.path, (None, None))
+                identity = known if read == signature else parts.identity(part)
                 if identity is None:
                     continue
                 present.add(identity)
-                if self._read.get(part.path) == signature:
+                if read == signature:
                     continue
                 yield from self._new(part, identity, state.st_size)
-                self._read[part.path] = signature
+                self._read[part.path] = signature, identity
             except FileNotFoundError:
                 continue  # deleted or compressed since we looked: the next pass sees what is there
         self._tell_missing(present)
@@ -69,11 +65,12 @@ class Follower:
     def _new(self, part: Part, identity: str, size: int) -> Iterator[Followed]:
         """The part's lines from its offset on; of a growing part those that were there at the beginning of the pass."""
         start = self.offsets.get(identity, 0)
-        if start and _ends_before(part, start, size):
+        if start and parts.ends_before(part, start):
             self.notices.append(f"{part.path}: expected {start} bytes, got fewer; reading it again from its start")
             start = 0
         if identity not in self._resources:
-            self._resources[identity] = _resource(first_line(part)) or {"service.name": self.directory.name}
+            stated = parts.resource_in(first_line(part) or b"")
+            self._resources[identity] = stated or {"service.name": self.directory.name}
         for line in read_lines(part, start):
             self.offsets[identity] = line.offset + len(line.text) + 1
             yield Followed(line, identity)
@@ -96,56 +93,4 @@ def is_written(directory: Path) -> bool:
 
 def pending(directory: Path, offsets: Mapping[str, int]) -> int:
     """How many complete lines lie beyond those offsets."""
-    count = 0
-    for part in parts_of(directory):
-        identity = _identity(part)
-        if identity is not None:
-            with _plain(part) as file:
-                count += _newlines(file, offsets.get(identity, 0))
-    return count
-
-
-def _plain(part: Part) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(part.path)) if part.compressed else part.path.open("rb")
-
-
-def _newlines(file: IO[bytes], start: int) -> int:
-    count = 0
-    try:
-        file.seek(start)
-        while chunk := file.read(CHUNK_BYTES):
-            count += chunk.count(b"\n")
-    except (EOFError, OSError, zlib.error):  # a damaged compressed part: what can be read
-        pass
-    return count
-
-
-def _identity(part: Part) -> str | None:
-    with _plain(part) as file:
-        try:
-            head = file.read(_HEAD_BYTES)
-        except (EOFError, OSError):  # a compressed part that is still being written
-            return None
-    if head.startswith(b'{"event_id":"') and head[39:40] == b'"':
-        return head[13:39].decode("ascii", "replace")
-    text = first_line(part)
-    return None if text is None else id_in(text) or text[:64].decode("utf-8", "replace")
-
-
-def _ends_before(part: Part, offset: int, size: int) -> bool:
-    if not part.compressed:
-        return size < offset
-    with gzip.open(part.path) as file:
-        try:
-            return file.seek(offset) < offset
-        except (EOFError, OSError):  # damaged: read what can be read
-            return False
-
-
-def _resource(line: bytes | None) -> dict[str, Any] | None:
-    try:
-        fields = orjson.loads(line or b"")
-    except orjson.JSONDecodeError:
-        return None
-    found = fields.get("resource") if isinstance(fields, dict) else None
-    return found if isinstance(found, dict) else None
+    return sum(parts.count_lines(part, offsets.get(parts.identity(part) or "", 0)) for part in parts_of(directory))

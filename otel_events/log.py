@@ -221,7 +221,7 @@ class Log:
         if size >= self._max_size:
             return None
         first = parts.first_line(part)
-        if first is None or not first.startswith(b'{"event_id":') or _resource_of(first) != self._resource:
+        if first is None or not first.startswith(b'{"event_id":') or parts.resource_in(first) != self._resource:
             return None
         last = parts.id_in(_last_line(fd, size))
         if last is None or not ids.is_event_id(last):
@@ -322,10 +322,3 @@ def _last_line(fd: int, size: int) -> bytes:
         start -= step
         data = os.pread(fd, step, start) + data
     return data[:-1].rpartition(b"\n")[2]
-
-
-def _resource_of(first: bytes) -> object:
-    try:
-        return orjson.loads(first).get("resource")
-    except orjson.JSONDecodeError:
-        return None

@@ -29,6 +29,7 @@ FIRST_PART = "events.jsonl"
 BLOBS = "blobs"
 STATE_DIRECTORY = ".otel-events"
 CHUNK_BYTES = 1 << 20
+_HEAD_BYTES = 40  # {"event_id":"…26 letters…"
 _NAME = re.compile(r"events(?:_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(\d+))?)?\.jsonl(\.gz)?")
 
 
@@ -108,21 +109,48 @@ def first_line(part: Part) -> bytes | None:
 
 
 def identity(part: Part) -> str | None:
-    """The `event_id` of the part's first line; None for a part without one."""
+    """The `event_id` of the part's first line, or that line's beginning where it has none; None before there is one."""
+    with _opened(part, 0) as file:
+        found = _id_at_start(_chunk(file, _HEAD_BYTES))
+    if found is not None:
+        return found
     text = first_line(part)
-    return None if text is None else id_in(text)
+    return None if text is None else id_in(text) or text[:64].decode("utf-8", "replace")
 
 
 def id_in(text: bytes) -> str | None:
     """The `event_id` of a line, without reading the rest of it where it stands first; None if it has none."""
-    if text.startswith(b'{"event_id":"') and len(text) > 39 and text[39:40] == b'"':
-        return text[13:39].decode("ascii", "replace")
-    try:
-        fields = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    event_id = fields.get("event_id") if isinstance(fields, dict) else None
-    return event_id if isinstance(event_id, str) else None
+    found = _id_at_start(text)
+    if found is None:
+        event_id = _field_in(text, "event_id")
+        found = event_id if isinstance(event_id, str) else None
+    return found
+
+
+def resource_in(text: bytes) -> dict[str, Any] | None:
+    """The `resource` of a line, which the first one of a part has; None if it has none."""
+    resource = _field_in(text, "resource")
+    return resource if isinstance(resource, dict) else None
+
+
+def count_lines(part: Part, start: int) -> int:
+    """How many complete lines there are from plain byte `start` on, as far as the part can be read."""
+    count = 0
+    with _opened(part, start) as file:
+        while chunk := _chunk(file):
+            count += chunk.count(b"\n")
+    return count
+
+
+def ends_before(part: Part, offset: int) -> bool:
+    """Whether the part has fewer plain bytes than that; no where it is damaged and nobody can tell."""
+    if not part.compressed:
+        return part.path.stat().st_size < offset
+    with gzip.open(part.path) as file:
+        try:
+            return file.seek(offset) < offset
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return False
 
 
 def find_line(part: Part, event_id: str) -> Line | None:
@@ -154,6 +182,19 @@ def _line_at_or_after(file: IO[bytes], offset: int, low: int) -> tuple[int, byte
     return file.tell(), file.readline()
 
 
+def _id_at_start(text: bytes) -> str | None:
+    """The id of a line that begins as we write them, from its first 40 bytes."""
+    return text[13:39].decode("ascii", "replace") if text[:13] == b'{"event_id":"' and text[39:40] == b'"' else None
+
+
+def _field_in(text: bytes, name: str) -> object:
+    try:
+        fields = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return fields.get(name) if isinstance(fields, dict) else None
+
+
 def _opened(part: Part, start: int) -> IO[bytes]:
     opener: Any = gzip.open if part.compressed else open
     file: IO[bytes] = opener(part.path, "rb")
@@ -162,8 +203,8 @@ def _opened(part: Part, start: int) -> IO[bytes]:
     return file
 
 
-def _chunk(file: IO[bytes]) -> bytes:
+def _chunk(file: IO[bytes], size: int = CHUNK_BYTES) -> bytes:
     try:
-        return file.read(CHUNK_BYTES)
+        return file.read(size)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return b""
