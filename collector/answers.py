@@ -33,6 +33,7 @@ class RunSummary:
     start_time: str | None
     """Timestamp of the first event of the run, as written; None for a run without events."""
     event_count: int
+    """As `runs.count` has it: damage in the middle of a line does not show in it."""
     directory: Path
 
 

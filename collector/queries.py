@@ -34,7 +34,7 @@ from collector.answers import (
 )
 from collector.causality import Graph, Reach
 from collector.lookup import fetch, fetch_sorted, graph_of
-from collector.runs import Skipped, all_runs, lines, parts, scan
+from collector.runs import Skipped, all_runs, count, first, lines, parts, scan
 from otel_events import ids
 from otel_events.errors import AmbiguousEvent, EventNotFound, RunNotFound
 from otel_events.event import Event
@@ -244,21 +244,17 @@ def _searched(run: Path, text: str) -> str:
 def _summary(run: Path) -> RunSummary | None:
     try:
         version = tuple((part.path, part.path.stat().st_size, part.path.stat().st_mtime_ns) for part in parts(run))
-        begun, count = _counted(run, version)
+        begun, events = _counted(run, version)
     except (OSError, RunNotFound):
         return None
     name = run.resolve().name
-    return RunSummary(name, _name_of(begun, name), begun.timestamp if begun else None, count, run)
+    return RunSummary(name, _name_of(begun, name), begun.timestamp if begun else None, events, run)
 
 
 @lru_cache(maxsize=1024)
 def _counted(run: Path, version: tuple[object, ...]) -> tuple[Event | None, int]:
     """The first event and the number of events; `version` says whether the files are still the same."""
-    begun, count = None, 0
-    for _, event in scan(run):
-        begun = begun or event
-        count += 1
-    return begun, count
+    return first(run), count(run)
 
 
 def _name_of(begun: Event | None, run_id: str) -> str:

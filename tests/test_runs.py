@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import event, numbered, write
 
-from collector.runs import Skipped, all_runs, find_run, first, is_held, locate, newest_run, parts, scan
+from collector.runs import Skipped, all_runs, count, find_run, first, is_held, locate, newest_run, parts, scan, state_of
 from otel_events.codec import encode_event
 from otel_events.errors import RunNotFound
+from otel_events.event import Event
 
 
 def numbers(run: Path, skipped: Skipped | None = None) -> list[str]:
@@ -72,6 +73,18 @@ def test_lines_that_are_no_events_are_skipped_and_counted_with_their_place(tmp_p
     assert numbers(run, skipped) == ids_of(0, 1)
     assert skipped.count == len(alien)
     assert skipped.places[1] == (f"{run / 'events.jsonl'} at byte 3: event_id: expected a string, got '5'")
+
+
+def test_only_lines_that_are_events_count(tmp_path):
+    """Those of another program, which look different, do; torn, alien and empty ones do not."""
+    run = write(tmp_path / "sim-001", [event(0), event(1)], [event(2)])
+    foreign = (
+        b'{"timestamp": "2026-11-21", "event_id": "x", "turn_number": 0, "event_type": "STATE", "simulation_id": "s"}'
+    )
+    recorded = encode_event(event(3))
+    with (run / "events.jsonl").open("ab") as file:
+        file.write(b"\n".join([foreign, b"{}", b"", b"\0\0", recorded[:60], recorded]) + recorded[:60])
+    assert count(run) == 5
 
 
 def test_only_the_first_twenty_places_are_kept(tmp_path):
@@ -200,6 +213,24 @@ def test_a_part_that_is_a_link_out_of_its_run_is_not_read(output):
     run = output / "sim-001"
     (run / "events_2026-11-21_11-00-00.jsonl").symlink_to(output.parent / "secret" / "events.jsonl")
     assert [part.name for part in parts(run)] == ["events.jsonl"]
+
+
+def run_line(number: int, phase: str) -> Event:
+    return event(number, "MILESTONE", "run", phase=phase)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([event(0)], ""),
+        ([run_line(0, "open"), event(1)], "never ended"),
+        ([run_line(0, "open"), run_line(1, "close")], "closed"),
+        ([run_line(0, "open"), run_line(1, "close"), run_line(2, "open")], "never ended"),
+    ],
+)
+def test_a_run_that_nobody_writes_is_closed_if_it_says_so(tmp_path, lines, expected):
+    """The last one was continued, and its program killed."""
+    assert state_of(write(tmp_path / "sim-001", lines)) == expected
 
 
 def test_a_part_is_held_while_its_writer_has_the_lock(tmp_path):

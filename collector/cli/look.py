@@ -14,7 +14,7 @@ from collector.answers import Found, Statistics
 from collector.cli import options
 from collector.cli.render import counts, document, listing, note, raw, show_line, table, target_lines
 from collector.cli.summary import phase, plain, summary
-from collector.cli.tail import state_of
+from collector.runs import state_of
 from otel_events.errors import RunNotFound
 
 

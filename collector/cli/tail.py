@@ -1,4 +1,4 @@
-"""The command that follows a run, and whether a run has ended."""
+"""The command that follows a run: tail."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ import typer
 from collector.answers import Found
 from collector.cli import options
 from collector.cli.render import listing
-from collector.runs import is_held, lines, parts
+from collector.runs import is_written, lines, parts
 from otel_events import codec
 from otel_events.errors import CorruptLine
 from otel_events.filters import EventFilter
 from otel_events.parts import Line, Part, id_in
 
 _POLL_S: Final = 0.2
-_OPENS, _CLOSES = b'"name":"run","phase":"open"', b'"name":"run","phase":"close"'
 
 
 def tail(
@@ -53,7 +52,7 @@ def _follow(run: Path, criteria: EventFilter, last: int, json: bool) -> None:
     lines_of_run = Counter[str | None]()
     over, first = False, True
     while not over:
-        over = lines_of_run["close"] >= lines_of_run["open"] > 0 and not _is_held(run)
+        over = lines_of_run["close"] >= lines_of_run["open"] > 0 and not is_written(run)
         found: deque[Found] = deque(maxlen=last if first else None)
         for item in _added(run, offsets):
             if item.event.name == "run":
@@ -65,28 +64,6 @@ def _follow(run: Path, criteria: EventFilter, last: int, json: bool) -> None:
         if not (over or first):
             time.sleep(_POLL_S)
         first = False
-
-
-def state_of(run: Path) -> str:
-    """open, closed, never ended; empty for a log whose program does not say where it begins and ends."""
-    opens, closes = _ends(run)
-    if closes >= opens:
-        return "closed" if opens else ""
-    return "open" if _is_held(run) else "never ended"
-
-
-def _is_held(run: Path) -> bool:
-    return any(is_held(part) for part in parts(run))
-
-
-def _ends(run: Path) -> tuple[int, int]:
-    """How often the run was opened and closed. A run that was continued was opened twice."""
-    opens = closes = 0
-    for part in parts(run):
-        for line in lines(part):
-            opens += _OPENS in line.text
-            closes += _CLOSES in line.text
-    return opens, closes
 
 
 def _added(run: Path, offsets: dict[str, int]) -> Iterator[Found]:
