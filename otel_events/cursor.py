@@ -1,4 +1,4 @@
-"""How far one target has come with one run: a small JSON file, replaced as a whole, and the lock of who may move it.
+"""How far one target has come with one run: a small JSON file, replaced as a whole. Who moves it holds its lock.
 
 It lies in `.otel-events/` of the run or, where the run cannot be written to, in the user's cache directory. It may be
 deleted: then everything is shipped again, byte for byte the same.
@@ -7,8 +7,6 @@ deleted: then everything is shipped again, byte for byte the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
@@ -17,11 +15,6 @@ from typing import Any
 import orjson
 
 from otel_events.parts import STATE_DIRECTORY
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,7 +63,7 @@ def save(path: Path, cursor: Cursor) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    if fcntl is not None:  # a directory can be opened only where there is POSIX
+    if os.name == "posix":  # a directory can be opened only where there is POSIX
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -104,62 +97,6 @@ def stored(run: Path) -> list[Cursor]:
     places = (run / STATE_DIRECTORY, cached_directory(run))
     found = [path for place in places for path in sorted(place.glob("*.cursor"), reverse=True)]
     return [cursor for path in found if (cursor := load(path)) is not None]
-
-
-@contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Hold the lock of that name for the block; False where another process holds it. One shipper a target and run."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    _open.add(fd)
-    try:
-        yield try_lock(fd)
-    finally:
-        _open.discard(fd)
-        os.close(fd)
-
-
-_open: set[int] = set()
-
-
-def _let_go() -> None:
-    """In a forked child, which would otherwise keep its parent's locks for as long as it lives."""
-    while _open:
-        os.close(_open.pop())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
-
-
-def try_lock(fd: int) -> bool:
-    """Take the exclusive lock of an open file; True also where the system has no such locks."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def is_written(path: Path) -> bool:
-    """Whether a writer holds this part: a shared lock, held for a moment, on a read-only descriptor tells.
-
-    Where the system has no such locks nobody can tell, and the answer is no.
-    """
-    if fcntl is None:
-        return False
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def fingerprint(resource: dict[str, Any]) -> str:

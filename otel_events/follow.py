@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from otel_events import cursor, parts
+from otel_events import lock, parts
 from otel_events.parts import Line, Part, first_line, parts_of, read_lines
 
 
@@ -86,7 +86,7 @@ class Follower:
 def is_written(directory: Path) -> bool:
     """Whether some process holds a part of this run for writing."""
     try:
-        return any(cursor.is_written(part.path) for part in parts_of(directory) if not part.compressed)
+        return any(lock.is_held(part.path) for part in parts_of(directory) if not part.compressed)
     except FileNotFoundError:
         return False
 

@@ -20,12 +20,7 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from otel_events import ids, parts
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
+from otel_events import ids, lock, parts
 
 _SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND_NS
@@ -110,7 +105,7 @@ class Log:
             found = parts.parts_of(self.directory)
             held = False
             for part in found:
-                if part.compressed or fcntl is None:
+                if part.compressed or not lock.available():
                     continue
                 try:
                     fd = _lock(part.path)
@@ -200,7 +195,7 @@ class Log:
             except FileExistsError:
                 raced = True
                 continue
-            if fcntl is None or (_locked(fd) and os.fstat(fd).st_size == 0):
+            if lock.try_lock(fd) and os.fstat(fd).st_size == 0:
                 self._own(fd, path, ns)
             else:  # taken between our two calls, and perhaps let go again
                 raced = True
@@ -269,23 +264,15 @@ class Syncer:
 def _lock(path: Path) -> int:
     """A locked descriptor of an existing part. Raises BlockingIOError when another process holds it."""
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-    if not (_locked(fd) or _locked(fd, after_s=0.002)):  # a reader that looks whether it is held has it for a moment
-        os.close(fd)
-        raise BlockingIOError(f"{path} is being written by another process")
+    if not lock.try_lock(fd):
+        time.sleep(0.002)  # a reader that looks whether it is held has it for a moment
+        if not lock.try_lock(fd):
+            os.close(fd)
+            raise BlockingIOError(f"{path} is being written by another process")
     if not _same_file(fd, path):
         os.close(fd)
         raise FileNotFoundError(f"{path} was replaced")
     return fd
-
-
-def _locked(fd: int, after_s: float = 0.0) -> bool:
-    if after_s:
-        time.sleep(after_s)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _same_file(fd: int, path: Path) -> bool:

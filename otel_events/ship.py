@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from otel_events import config, cursor
+from otel_events import config, cursor, lock
 from otel_events.config import Target
 from otel_events.follow import is_written, pending
 from otel_events.sender import Sender
@@ -145,7 +145,7 @@ class Shipment:
     def _held(self, stack: ExitStack, path: Path, follow: bool) -> bool:
         """Whether we have the lock; a follower asks for it again for a moment, since its holder may be about to end."""
         for _ in range(8 if follow else 1):
-            if stack.enter_context(cursor.held(path)):
+            if stack.enter_context(lock.held(path)):
                 return True
             if self._stop.wait(POLL_S if follow else 0):
                 break

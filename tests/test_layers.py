@@ -17,7 +17,7 @@ LAYERS = {
         # what an event is and what becomes of it: no clock, no file, no state
         "errors timestamp ids naming event values codec schema failure filters genai mapping otlp config",
         # where it lies
-        "parts log late queued",
+        "parts lock log late queued",
         # writing it
         "stats handle causes context sampling emitter settings joining scope scope_lines recording",
         # bringing it to others

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from otel_events import ids, log
+from otel_events import ids, lock, log
 from otel_events.log import Log, Syncer
 from otel_events.parts import parts_of, read_lines
 from otel_events.testing import FakeClock, recording
@@ -125,7 +125,7 @@ def test_compressed_parts_and_foreign_files_are_never_written(tmp_path):
 
 
 def test_without_flock_a_log_always_begins_a_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(log, "fcntl", None)
+    monkeypatch.setattr(lock, "fcntl", None)
     for number in range(3):
         here = Log(tmp_path, RESOURCE, None)
         here.take(NOW)
@@ -167,16 +167,16 @@ def test_an_empty_part_that_a_killed_process_left_is_used(tmp_path):
 def test_a_part_that_others_took_and_filled_before_we_locked_it_is_theirs(tmp_path, monkeypatch):
     """Between creating a part and locking it, another process may take it, write into it and let it go."""
     here, other = Log(tmp_path, RESOURCE, None), Log(tmp_path, RESOURCE, None)
-    locked = log._locked
+    locked = lock.try_lock
 
     def late(fd):
-        monkeypatch.setattr(log, "_locked", locked)
+        monkeypatch.setattr(lock, "try_lock", locked)
         other.take(NOW)
         other.append(line(9), NOW)
         other.release()
         return locked(fd)
 
-    monkeypatch.setattr(log, "_locked", late)
+    monkeypatch.setattr(lock, "try_lock", late)
     assert here.take(NOW).held is True
     here.append(line(3), NOW)
     assert [len(list(read_lines(part))) for part in parts_of(tmp_path)] == [1, 1]

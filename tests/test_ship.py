@@ -19,7 +19,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry import context
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from otel_events import Recorder, config, cursor, mapping, sender, ship
+from otel_events import Recorder, config, cursor, lock, mapping, sender, ship
 from otel_events.config import Target
 from otel_events.cursor import STATE_DIRECTORY
 from otel_events.delivery import retry_after
@@ -268,7 +268,7 @@ def test_one_shipper_a_target_at_a_time(hand: Handwriting) -> None:
     said: list[str] = []
     with Receiver() as receiver:
         targets = _targets(receiver.url, "traces")
-        with cursor.held(cursor.state_directory(hand.directory) / f"{targets[0].key}.lock") as ours:
+        with lock.held(cursor.state_directory(hand.directory) / f"{targets[0].key}.lock") as ours:
             assert ours
             ship.ship(hand.directory, targets, say=said.append)
             assert receiver.accepted == []
@@ -453,15 +453,15 @@ def test_a_forked_child_does_not_keep_the_locks_of_its_parent(tmp_path: Path) ->
     program = """
 import os, sys, time
 from pathlib import Path
-from otel_events import cursor
+from otel_events import lock
 path = Path(sys.argv[1])
-with cursor.held(path):
+with lock.held(path):
     child = os.fork()
     if child == 0:
         time.sleep(30)
         os._exit(0)
     time.sleep(0.3)
-with cursor.held(path) as ours:
+with lock.held(path) as ours:
     print(ours)
 os.kill(child, 9)
 os.wait()
