@@ -90,10 +90,7 @@ class EventService:
 
     def list_simulations(self) -> list[dict[str, Any]]:
         """`id`, `name`, `start_time` and `event_count` of every run, the newest first."""
-        return [
-            {"id": run.id, "name": run.name, "start_time": run.start_time, "event_count": run.event_count}
-            for run in queries.runs(self.output_root)
-        ]
+        return [run.public for run in queries.runs(self.output_root)]
 
     def get_filtered_events(self, simulation_id: str, event_filter: EventFilter | None = None) -> dict[str, Any]:
         """`events`, `total` and `has_more`."""

@@ -36,6 +36,11 @@ class RunSummary:
     """As `runs.count` has it: damage in the middle of a line does not show in it."""
     directory: Path
 
+    @property
+    def public(self) -> dict[str, str | int | None]:
+        """What every front end says of it: where it lies is not a client's business."""
+        return {"id": self.id, "name": self.name, "start_time": self.start_time, "event_count": self.event_count}
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

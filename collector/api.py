@@ -80,11 +80,7 @@ def create_app(directory: Path) -> FastAPI:
     @app.get("/simulations", responses=_answers(simulations=_RUNS))
     def simulations() -> Response:
         """Every run, the newest first."""
-        found = [
-            {"id": run.id, "name": run.name, "start_time": run.start_time, "event_count": run.event_count}
-            for run in queries.runs(directory)
-        ]
-        return _json(orjson.dumps({"simulations": found}))
+        return _json(orjson.dumps({"simulations": [run.public for run in queries.runs(directory)]}))
 
     @app.get(
         "/simulations/{sim_id}/events",

@@ -41,30 +41,6 @@ from otel_events.event import Event
 from otel_events.filters import EventFilter, is_named
 from otel_events.parts import id_in
 
-__all__ = [
-    "Calls",
-    "Chain",
-    "Durations",
-    "Entry",
-    "Found",
-    "Node",
-    "Page",
-    "RunSummary",
-    "Statistics",
-    "Timeline",
-    "causes",
-    "effects",
-    "endings",
-    "find",
-    "get",
-    "node",
-    "path",
-    "resolve",
-    "runs",
-    "stats",
-    "timeline",
-]
-
 SHORTEST_ENDING: Final = 6
 """Letters of an id that listings show at least."""
 

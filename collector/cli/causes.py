@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from collector.cli import options
 from collector.cli.render import document, rows, show_line
 from collector.cli.summary import plain
 from collector.cli.tree import node_row, tree
+from collector.runs import locate
 
 
 def why(
@@ -32,9 +34,7 @@ def why(
     otel-events why wealth              the newest event of that name in the newest run
     otel-events why 9QK4TZ --depth 20   as far back as it goes, by the ending of its id
     """
-    directory = options.the_run(directory, run)
-    event_id = queries.resolve(directory, event)
-    _answer(directory, queries.causes(directory, event_id, depth), "causes", depth, json)
+    _answer("causes", queries.causes, locate(directory, run), event, depth, json)
 
 
 def effects(
@@ -52,9 +52,7 @@ def effects(
     otel-events effects savings_rate
     otel-events effects 9QK4TX --run economy-20261121-101500-k3f9 --json
     """
-    directory = options.the_run(directory, run)
-    event_id = queries.resolve(directory, event)
-    _answer(directory, queries.effects(directory, event_id, depth), "effects", depth, json)
+    _answer("effects", queries.effects, locate(directory, run), event, depth, json)
 
 
 def path(
@@ -71,7 +69,7 @@ def path(
     \b
     otel-events path savings_rate wealth
     """
-    directory = options.the_run(directory, run)
+    directory = locate(directory, run)
     nodes = queries.path(directory, queries.resolve(directory, one), queries.resolve(directory, other))
     if json:
         document({"path": [_node(node) for node in nodes]})
@@ -84,7 +82,10 @@ def path(
         raise typer.Exit(1)
 
 
-def _answer(run: Path, chain: Chain, direction: str, depth: int, json: bool) -> None:
+def _answer(
+    direction: str, ask: Callable[[Path, str, int], Chain], run: Path, event: str, depth: int, json: bool
+) -> None:
+    chain = ask(run, queries.resolve(run, event), depth)
     if json:
         document(
             {

@@ -12,6 +12,7 @@ from rich.text import Text
 from collector.cli import options
 from collector.cli.render import document, show_line, target_lines
 from collector.cli.summary import plain
+from collector.runs import locate
 
 if TYPE_CHECKING:
     from collector.doctor import Report
@@ -29,7 +30,7 @@ def doctor(run: options.Run = "", directory: options.Directory = Path("output"),
     from collector.doctor import examine
     from otel_events.ship import target_stats
 
-    report = examine(options.the_run(directory, run))
+    report = examine(locate(directory, run))
     targets = target_stats(report.run)
     if json:
         document({**_numbers(report), "targets": targets})

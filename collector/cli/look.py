@@ -14,7 +14,7 @@ from collector.answers import Found, Statistics
 from collector.cli import options
 from collector.cli.render import counts, document, listing, note, raw, show_line, table, target_lines
 from collector.cli.summary import phase, plain, summary
-from collector.runs import state_of
+from collector.runs import locate, state_of
 from otel_events.errors import RunNotFound
 
 
@@ -30,8 +30,7 @@ def runs(directory: options.Directory = Path("output"), json: options.Json = Fal
     """
     found = [(run, state_of(run.directory)) for run in queries.runs(directory)]
     if json:
-        names = ("id", "name", "start_time", "event_count")
-        document({"runs": [{**{key: getattr(run, key) for key in names}, "state": state} for run, state in found]})
+        document({"runs": [{**run.public, "state": state} for run, state in found]})
     elif not found:
         raise RunNotFound("", directory)
     else:
@@ -64,7 +63,7 @@ def events(
     otel-events events --json | jq .details
     """
     criteria = options.selection(types, agents, names, sessions, turns, since, until, limit=limit, offset=offset)
-    directory = options.the_run(directory, run)
+    directory = locate(directory, run)
     page = queries.find(directory, criteria)
     listing(directory, page.events, json)
     if page.has_more:
@@ -89,7 +88,7 @@ def show(
     otel-events show wealth
     otel-events show 9QK4TZ --json
     """
-    directory = options.the_run(directory, run)
+    directory = locate(directory, run)
     node = queries.node(directory, queries.resolve(directory, event))
     for found in filter(None, (node.opening, node.closing)):
         if json:
@@ -109,7 +108,7 @@ def stats(run: options.Run = "", directory: options.Directory = Path("output"), 
     otel-events stats
     otel-events stats --json | jq .llm_calls
     """
-    directory = options.the_run(directory, run)
+    directory = locate(directory, run)
     from otel_events.ship import target_stats
 
     found, state, targets = queries.stats(directory), state_of(directory), target_stats(directory)
@@ -169,20 +168,9 @@ def _statistics(name: str, state: str, found: Statistics) -> None:
 
 
 def _numbers(found: Statistics) -> dict[str, Any]:
-    plain_fields = (
-        "events",
-        "first",
-        "last",
-        "types",
-        "agents",
-        "names",
-        "turns",
-        "errors",
-        "llm_calls",
-        "open_scopes",
-    )
+    as_they_are = ("events", "first", "last", "types", "agents", "names", "turns", "errors", "llm_calls", "open_scopes")
     took = {
         name: {"count": d.count, "mean_ns": d.mean_ns, "min_ns": d.min_ns, "max_ns": d.max_ns}
         for name, d in found.durations.items()
     }
-    return {**{key: getattr(found, key) for key in plain_fields}, "durations": took, "skipped": found.skipped.count}
+    return {**{key: getattr(found, key) for key in as_they_are}, "durations": took, "skipped": found.skipped.count}

@@ -15,7 +15,7 @@ import typer
 from collector.cli import options
 from collector.cli.render import document, note, show_line, target_lines
 from collector.cli.summary import plain
-from collector.runs import Skipped
+from collector.runs import Skipped, locate
 from otel_events.errors import ImportConflict, InvalidParameter
 
 
@@ -92,7 +92,7 @@ def export(
     from collector.export import export as exported
 
     criteria = options.selection(types, agents, names, sessions, turns, since, until)
-    directory, skipped = options.the_run(directory, run), Skipped()
+    directory, skipped = locate(directory, run), Skipped()
     pieces = exported(directory, form, criteria, skipped)
     if output is None:
         stdout = typer.get_binary_stream("stdout")
@@ -126,7 +126,7 @@ def ship(
     from otel_events import config
     from otel_events.ship import ship as shipped
 
-    directory = options.the_run(directory, run)
+    directory = locate(directory, run)
     targets = config.targets(endpoint)
     if not targets:
         raise InvalidParameter("--endpoint", "an OTLP endpoint, here or in OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from collector.runs import locate
 from otel_events.errors import InvalidParameter
 from otel_events.filters import EventFilter
 
@@ -43,11 +42,6 @@ Since = Annotated[
     str | None, typer.Option("--since", help="The first moment, ISO 8601; UTC unless it says.", metavar="TIME")
 ]
 Until = Annotated[str | None, typer.Option("--until", help="The last moment, ISO 8601.", metavar="TIME")]
-
-
-def the_run(directory: Path, run: str) -> Path:
-    """The run that the command is about. Raises RunNotFound."""
-    return locate(directory, run)
 
 
 def selection(

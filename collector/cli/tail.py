@@ -16,7 +16,7 @@ import typer
 from collector.answers import Found
 from collector.cli import options
 from collector.cli.render import listing
-from collector.runs import is_written, lines, parts
+from collector.runs import is_written, lines, locate, parts
 from otel_events import codec
 from otel_events.errors import CorruptLine
 from otel_events.filters import EventFilter
@@ -42,7 +42,7 @@ def tail(
     otel-events tail --type DECISION --json
     """
     criteria = options.selection(types, agents, names, sessions)
-    directory = options.the_run(directory, run)
+    directory = locate(directory, run)
     with suppress(KeyboardInterrupt):
         _follow(directory, criteria, last, json)
 
