@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,6 +39,7 @@ DEFAULT_PART_BYTES = 500_000_000
 DEFAULT_DIRECTORY = "output"
 
 _logger = logging.getLogger("otel_events")
+_HTTP = re.compile(r"(?i)https?://[^/]|(\[[0-9a-f:]+\]|[^/:]+)(:\d+)?(/|$)")  # a host alone is one of http
 _MISSING: Any = object()  # so that None can be an old or a new value
 _DECISION, _ACTION, _STATE, _DETAIL = LEVELS["DECISION"], LEVELS["ACTION"], LEVELS["STATE"], LEVELS["DETAIL"]
 
@@ -222,6 +224,7 @@ class Recorder(Recording):
         """Any event: a type of `event.LEVELS`, and a name of your own (dotted, lower case, few distinct values)."""
         if not isinstance(event_type, str) or event_type not in LEVELS:
             raise InvalidParameter("event_type of emit", f"one of {', '.join(LEVELS)}", event_type)
+        _check_name("emit", name)
         if details is not None and not isinstance(details, dict):
             raise InvalidParameter("details of emit", "a dict", details)
         if self._level < LEVELS[event_type] and error is None:
@@ -298,8 +301,9 @@ class Recorder(Recording):
         caused_by: Cause = None, sim_time: object = None, **details: Any,
     ) -> Scope:  # fmt: skip
         """Anything else that takes time."""
-        if event_type not in LEVELS:
+        if not isinstance(event_type, str) or event_type not in LEVELS:
             raise InvalidParameter("event_type of scope", f"one of {', '.join(LEVELS)}", event_type)
+        _check_name("scope", name)
         kind = ScopeKind(name, event_type, LEVELS[event_type])
         return Scope(
             self,
@@ -330,6 +334,8 @@ class Recorder(Recording):
 
 def _targets(otlp: str | bool | None) -> list[config.Target]:
     """Where to ship. What the environment says and we cannot do is warned about: it was not said to us alone."""
+    if not (otlp is None or isinstance(otlp, bool) or (isinstance(otlp, str) and _HTTP.match(otlp))):
+        raise InvalidParameter("otlp", "a URL that begins http:// or https://, True, False or None", otlp)
     try:
         return config.targets(otlp)
     except UnsupportedTransport as error:
@@ -337,6 +343,12 @@ def _targets(otlp: str | bool | None) -> list[config.Target]:
             raise
         _logger.warning("events are recorded and not shipped: %s", error)
         return []
+
+
+def _check_name(where: str, name: object) -> None:
+    """An event without a name, or with another thing for one, could not be read again."""
+    if not isinstance(name, str) or not name:
+        raise InvalidParameter(f"name of {where}", "a string of at least one letter", name)
 
 
 def _check(parameter: str, value: object, allowed: tuple[str, ...]) -> None:

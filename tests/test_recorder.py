@@ -498,6 +498,10 @@ MISUSE = [
     (lambda rec: rec.emit("THING", "x"), "event_type of emit: expected one of MILESTONE, DECISION"),
     (lambda rec: rec.emit(["ACTION"], "x"), "event_type of emit: expected one of"),
     (lambda rec: rec.scope("x", event_type="THING"), "event_type of scope: expected one of"),
+    (lambda rec: rec.scope("x", event_type=["ACTION"]), "event_type of scope: expected one of"),
+    (lambda rec: rec.scope(None), "name of scope: expected a string"),
+    (lambda rec: rec.emit("ACTION", 3), "name of emit: expected a string"),
+    (lambda rec: rec.emit("ACTION", ""), "name of emit: expected a string"),
     (lambda rec: rec.turn(-1), "turn_number of turn: expected an int"),
     (lambda rec: rec.turn("1"), "turn_number of turn: expected an int"),
     (lambda rec: rec.action("a", "b", turn_number=1.5), "turn_number of action.b: expected an int"),
@@ -533,11 +537,19 @@ def test_a_parameter_of_the_wrong_kind_raises_at_the_call(recorder, call, said):
         ({"shipper": "pigeon"}, "shipper: expected one of process, thread"),
         ({"rotate": 0}, "rotate: expected a number of bytes"),
         ({"rotate": "hour"}, "rotate: expected a number of bytes"),
+        ({"fsync": 0}, "fsync: expected a number of seconds above 0"),
+        ({"fsync": "1"}, "fsync: expected a number of seconds above 0"),
+        ({"fsync": float("inf")}, "fsync: expected a number of seconds above 0"),
+        ({"queue": 5}, "queue: expected a Queue or None"),
+        ({"redact": "secret"}, "redact: expected a function"),
+        ({"otlp": 4318}, "otlp: expected a URL"),
+        ({"otlp": ""}, "otlp: expected a URL"),
+        ({"otlp": "ftp://collector"}, "otlp: expected a URL"),
     ],
 )
 def test_a_setting_of_the_wrong_kind_raises_at_the_constructor(tmp_path, setting, said):
     with pytest.raises(InvalidParameter) as caught:
-        Recorder(tmp_path, otlp=False, **setting)
+        Recorder(tmp_path, **{"otlp": False, **setting})
     assert str(caught.value).startswith(said)
     with pytest.raises(InvalidParameter, match=r"queue\.policy"):
         Queue(policy="wait")
