@@ -118,7 +118,8 @@ def _run_for_ever(directory, report):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_deadly_signal_loses_nothing_that_was_recorded(tmp_path, how):
-    victim = Victim(lambda report: (signal.signal(signal.SIGINT, signal.SIG_DFL), _run_for_ever(tmp_path, report)))
+    # whatever the tests were started with: `nohup` ignores SIGHUP, a shell's background jobs SIGINT
+    victim = Victim(lambda report: (signal.signal(how, signal.SIG_DFL), _run_for_ever(tmp_path, report)))
     victim.wait_for_first()
     time.sleep(0.02)
     reported = victim.kill(how)
