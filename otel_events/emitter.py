@@ -24,7 +24,7 @@ from otel_events.handle import Handle, Suppressed, reduced
 from otel_events.log import Log, Torn
 from otel_events.naming import text_of
 from otel_events.parts import BLOBS
-from otel_events.queued import QueuedLog
+from otel_events.queued import Queue, QueuedLog
 from otel_events.values import Normaliser
 
 MAX_TRACE_SPANS = 5_000
@@ -45,15 +45,17 @@ class Emitter:
     """Writes the lines of one recorder in one process. Thread-safe, fork-safe, re-entrant."""
 
     def __init__(
-        self, simulation_id: str, log: Log | QueuedLog, source: ids.Ids, clock: Clock,
+        self, simulation_id: str, log: Log, queue: Queue | None, source: ids.Ids, clock: Clock,
         redact: Callable[[str], str] | None, sampled: Callable[[int], str | None], ground: Frame,
     ) -> None:  # fmt: skip
-        self.simulation_id, self.log, self.ids, self.clock = simulation_id, log, source, clock
+        self.simulation_id, self.ids, self.clock = simulation_id, source, clock
+        self.log = log if queue is None else QueuedLog(log, queue)
+        self.counts = log
+        """What is written to in the end, and counts what is lost and dropped on the way."""
         self.ground = ground
         """Where code without a context belongs: the innermost open turn, else the run."""
         self.normalise = Normaliser(self._store_blob, redact)  # invariant 7: the one choke point
-        self.causes = Causes(log.log.directory, log.sync)
-        self._counts = log.log
+        self.causes = Causes(log.directory, self.log.sync)
         self._time_ns = clock.time_ns
         self.recorded = self.repaired = self.unresolved = 0
         self._sampled = sampled
@@ -74,7 +76,7 @@ class Emitter:
         self._reset_lock()
         self._torn = []
         self.recorded = self.repaired = self.unresolved = 0
-        self._counts.lost = self._counts.dropped = self._lost_told = self._dropped_told = 0
+        self.counts.lost = self.counts.dropped = self._lost_told = self._dropped_told = 0
         self.normalise.without_rule = self.normalise.redaction_failures = 0
 
     def run(self, write: Callable[..., object], *arguments: Any) -> None:
@@ -203,7 +205,7 @@ class Emitter:
             recent[line["event_id"]] = handle
             if len(recent) >= REMEMBERED:
                 self.causes.age()
-        counts = self._counts
+        counts = self.counts
         if counts.lost != self._lost_told or counts.dropped != self._dropped_told or self._torn:
             self._tell_losses(written)
 
@@ -283,12 +285,12 @@ class Emitter:
     def look_after(self) -> None:
         """See whether everything is where it belongs, and tell what is not. Call it through `run`."""
         self.log.check(self.clock.time_ns())
-        if self._counts.lost != self._lost_told or self._counts.dropped != self._dropped_told:
+        if self.counts.lost != self._lost_told or self.counts.dropped != self._dropped_told:
             self._tell_losses(True)
 
     def _tell_losses(self, written: bool) -> None:
         """Warn about what was lost since the last time and, when the disk works again, put it into the log."""
-        log = self._counts
+        log = self.counts
         lost, dropped = log.lost - self._lost_told, log.dropped - self._dropped_told
         if lost:
             self.warn("lost", f"{log.lost} events of run {self.simulation_id} are lost so far: {log.failure}")
@@ -310,7 +312,7 @@ class Emitter:
 
     def _tell(self, name: str, details: dict[str, Any]) -> bool:
         """Write one of the log's own events; that it fails is no further loss. A dropping queue is not waited for."""
-        now, log = self.clock.time_ns(), self._counts
+        now, log = self.clock.time_ns(), self.counts
         dropped = log.dropped
         append = self.log.append if name == "log.dropped" else self.log.append_now
         value = self.ids.next(now // 1_000_000)
@@ -331,7 +333,7 @@ class Emitter:
 
     def _store_blob(self, name: str, data: bytes) -> None:
         """Keep long bytes once, under their hash, complete before the line that names them."""
-        directory = self._counts.directory / BLOBS
+        directory = self.counts.directory / BLOBS
         target = directory / name
         try:
             if target.exists():
@@ -344,5 +346,5 @@ class Emitter:
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
-            self._counts.lost, self._counts.failure = self._counts.lost + 1, error
+            self.counts.lost, self.counts.failure = self.counts.lost + 1, error
             self.warn("blob", f"a value of {len(data)} bytes of run {self.simulation_id} is lost: {error}")

@@ -89,10 +89,6 @@ class Log:
         self._unchecked = 0
         self._dirty = False
 
-    @property
-    def log(self) -> Log:
-        return self
-
     def take(self, ns: int) -> Taken | None:
         """Own a part: the first plain one that can be locked, has room and carries the same resource, else a new one.
 

@@ -63,10 +63,6 @@ class QueuedLog:
     def has_part(self) -> bool:
         return self._taken or self._log.has_part
 
-    @property
-    def log(self) -> Log:
-        return self._log
-
     def take(self, ns: int) -> Taken | None:
         self._drain()  # the log is used by one thread at a time
         taken = self._log.take(ns)

@@ -32,7 +32,6 @@ from otel_events.handle import Handle, Suppressed
 from otel_events.joining import VARIABLE, Joining
 from otel_events.log import Log, Syncer
 from otel_events.naming import text_of
-from otel_events.queued import QueuedLog
 from otel_events.scope import RUN, TURN, Scope
 from otel_events.scope_lines import write_closing, write_opening
 from otel_events.settings import Settings
@@ -62,7 +61,8 @@ class Recording:
         log = self.log_type(self.directory, config.resource(self.name, self.simulation_id), settings.rotate)
         self._emitter = Emitter(
             self.simulation_id,
-            log if settings.queue is None else QueuedLog(log, settings.queue),
+            log,
+            settings.queue,
             settings.ids,
             settings.clock,
             settings.redact,
@@ -131,8 +131,8 @@ class Recording:
         return Stats(
             recorded=emitter.recorded - emitter.log.refused_later,
             suppressed=self._suppressed,
-            lost=emitter.log.log.lost,
-            dropped=emitter.log.log.dropped,
+            lost=emitter.counts.lost,
+            dropped=emitter.counts.dropped,
             repaired=emitter.repaired,
             unresolved=emitter.unresolved,
             without_rule=normalise.without_rule,
