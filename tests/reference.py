@@ -19,7 +19,7 @@ import collector
 import otel_events
 from collector.api import create_app
 from collector.cli import app
-from otel_events import errors, event, schema, testing, values
+from otel_events import errors, event, schema, simulation, testing, values
 from otel_events.filters import EventFilter
 from otel_events.recorder import Recorder
 from otel_events.scope import Scope
@@ -57,7 +57,12 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "Made from the code by `python -m tests.reference`; a test holds the two together."
     yield from _class("Recorder", Recorder)
-    yield from _class("Scope", Scope, only=("open", "close", "set", "finish", "event_id", "ref"))
+    yield from _class("Scope", Scope, only=("open", "close", "set", "finish", "ref"))
+    yield from _class("Run, in `collector`", collector.Run)
+    yield from _class("EventService, in `collector`", collector.EventService)
+    yield from _class("EventWriter, in `otel_events.simulation`", simulation.EventWriter)
+    created = [function for name, function in vars(simulation).items() if name.startswith("create_")]
+    yield from _functions("Module `otel_events.simulation`", created)
     yield from _functions("Module `otel_events`", [otel_events.carry, otel_events.current])
     yield from _fields("Stats", Stats)
     yield from _functions("Module `otel_events.testing`", [testing.recording, testing.events, testing.assert_caused])
@@ -79,10 +84,14 @@ def _table(title: str, head: tuple[str, str], rows: list[tuple[str, str]]) -> It
 def _class(title: str, kind: type, only: tuple[str, ...] | None = None) -> Iterator[str]:
     yield from ("", f"## {title}", "", _paragraphs(kind.__doc__))
     if only is None:
-        yield from ("", "```python", f"{title}{_signature(kind.__init__)}", "```")
+        yield from ("", "```python", f"{kind.__name__}{_signature(kind.__init__)}", "```")
     rows = []
     for name, member in inspect.getmembers(kind):
-        if name.startswith("_") or (only is not None and name not in only) or not callable(member):
+        if name.startswith("_") or (only is not None and name not in only):
+            continue
+        if isinstance(member, property):
+            rows.append((name, _first(member)))
+        if inspect.isclass(member) or not callable(member):
             continue
         rows.append((f"{name}{_signature(member)}", _first(member)))
     yield from ("", "| method | meaning |", "|---|---|")
@@ -102,7 +111,9 @@ def _call(function: Any) -> str:
 def _fields(title: str, kind: type) -> Iterator[str]:
     source = inspect.getsource(kind)
     found = re.findall(r'^    (\w+): [^\n]*\n    """(.*?)"""', source, re.DOTALL | re.MULTILINE)
-    yield from _table(title, ("field", "meaning"), [(name, " ".join(text.split())) for name, text in found])
+    fields = [(name, " ".join(text.split())) for name, text in found if not name.startswith("ask_")]
+    derived = [(name, _first(member)) for name, member in vars(kind).items() if isinstance(member, property)]
+    yield from _table(title, ("field", "meaning"), fields + derived)
 
 
 def _event() -> Iterator[str]:
