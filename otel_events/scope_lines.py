@@ -93,9 +93,6 @@ def _opening_line(
     return line
 
 
-_AFTER_SESSION = ("trace_id", "span_id", "parent_span_id", "trace_flags", "links", "v")
-
-
 def write_closing(emitter: Emitter, scope: Scope, error: dict[str, Any] | None) -> None:
     """Write the closing line. It repeats the opening one; what was said since wins. Call it through `Emitter.run`.
 
@@ -108,13 +105,22 @@ def write_closing(emitter: Emitter, scope: Scope, error: dict[str, Any] | None) 
     value = emitter.ids.next(now // 1_000_000)
     if not scope.line:
         _adopt(emitter, scope, value, now)
-    opened, normalise = scope.line, emitter.normalise
     handle = Handle()
     handle.event_id, handle.trace_id, handle.span_id = ids.text(value), scope.trace_id, scope.span_id
     handle.is_span, handle.causes = False, scope.causes
+    emitter.append(handle, _closing_line(emitter, scope, handle.event_id, error), now)
+    emitter.causes.remember(handle.event_id, scope)  # as a cause, the closing line is its scope
+    scope.line, scope.details, scope.updates = {}, {}, {}  # which is remembered without its prompts
+
+
+_AFTER_SESSION = ("trace_id", "span_id", "parent_span_id", "trace_flags", "links", "v")
+
+
+def _closing_line(emitter: Emitter, scope: Scope, event_id: str, error: dict[str, Any] | None) -> dict[str, Any]:
+    opened, normalise = scope.line, emitter.normalise
     started_ns, started_monotonic = scope.started
     ended_ns = started_ns + max(0, emitter.clock.monotonic_ns() - started_monotonic)
-    line: dict[str, Any] = {"event_id": handle.event_id, "timestamp": timestamp.to_text(ended_ns)}
+    line: dict[str, Any] = {"event_id": event_id, "timestamp": timestamp.to_text(ended_ns)}
     for key in ("turn_number", "event_type", "simulation_id", "agent_id", "caused_by", "description"):
         if key in opened:
             line[key] = opened[key] if key != "description" else shortened(opened[key], scope.event_id, normalise)
@@ -128,10 +134,7 @@ def write_closing(emitter: Emitter, scope: Scope, error: dict[str, Any] | None) 
     line["started_at"] = timestamp.to_text(started_ns)
     if error is not None:
         line["error"] = error
-    line |= {key: opened[key] for key in _AFTER_SESSION if key in opened}
-    emitter.append(handle, line, now)
-    emitter.causes.remember(handle.event_id, scope)  # as a cause, the closing line is its scope
-    scope.line, scope.details, scope.updates = {}, {}, {}  # which is remembered without its prompts
+    return line | {key: opened[key] for key in _AFTER_SESSION if key in opened}
 
 
 def _adopt(emitter: Emitter, scope: Scope, value: int, now: int) -> None:
