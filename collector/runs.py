@@ -18,15 +18,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from otel_events import codec, timestamp
+from otel_events import codec, lock, timestamp
 from otel_events.errors import CorruptLine, RunNotFound
 from otel_events.event import Event
+from otel_events.follow import is_written
 from otel_events.parts import Line, Part, is_run, parts_of, read_lines
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: there are no locks, so nobody is known to write
-    fcntl = None  # type: ignore[assignment]
 
 MAX_PLACES: Final = 20
 _RECORDED: Final = re.compile(rb'\{"event_id":"[0-9A-Z]{26}","timestamp":".*\}', re.DOTALL)
@@ -146,21 +142,9 @@ def state_of(run: Path) -> str:
     return "open" if is_written(run) else "never ended"
 
 
-def is_written(run: Path) -> bool:
-    """Whether a process has a part of the run open for writing."""
-    return any(is_held(part) for part in parts(run))
-
-
 def is_held(part: Part) -> bool:
-    """Whether a process has the part open for writing."""
-    if fcntl is None or part.compressed:
-        return False
-    with part.path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go at once, when the file is closed
-        except BlockingIOError:
-            return True
-    return False
+    """Whether a process has the part open for writing. Raises OSError."""
+    return not part.compressed and lock.is_held(part.path)
 
 
 def _inside(path: Path, directory: Path) -> bool:

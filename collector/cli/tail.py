@@ -16,10 +16,11 @@ import typer
 from collector.answers import Found
 from collector.cli import options
 from collector.cli.render import listing
-from collector.runs import is_written, lines, locate, parts
+from collector.runs import lines, locate, parts
 from otel_events import codec
 from otel_events.errors import CorruptLine
 from otel_events.filters import EventFilter
+from otel_events.follow import is_written
 from otel_events.parts import Line, Part, id_in
 
 _POLL_S: Final = 0.2

@@ -14,15 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from otel_events import parts
+from otel_events import lock, parts
 from otel_events.codec import decode, encode_event
 from otel_events.errors import CorruptLine, ImportConflict
 from otel_events.event import Event
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
 
 
 def write_run(directory: Path, events: Sequence[Event], resource: dict[str, object]) -> int:
@@ -56,11 +51,8 @@ def _extend(directory: Path, events: Sequence[Event]) -> int:
     if part.compressed:
         raise ImportConflict(directory, f"{part.path.name}, which is compressed and cannot grow with its source")
     with part.path.open("rb+") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ImportConflict(directory, f"{part.path.name}, which another process is writing") from None
+        if not lock.try_lock(file.fileno()):
+            raise ImportConflict(directory, f"{part.path.name}, which another process is writing")
         there = file.read()
         if not lines.startswith(there):
             raise ImportConflict(directory, "events that this source does not begin with")
