@@ -112,7 +112,7 @@ def examine(run: Path) -> Report:
 def _examine_part(report: Report, graph: Graph, part: Part, strangers: set[str]) -> None:
     held, end, last = is_held(part), 0, ""
     for line in lines(part):
-        end = line.offset + len(line.text) + 1
+        end = line.end
         report.lines += 1
         event = _event(report, line)
         if event is None:

@@ -84,7 +84,7 @@ class _Loaded:
 
     def _add(self, part: Part, offset: int) -> int:
         for line in lines(part, offset):
-            offset = line.offset + len(line.text) + 1
+            offset = line.end
             with suppress(CorruptLine):  # counted by the queries that read events
                 self._graph.add(codec.decode(line.text))
         return offset

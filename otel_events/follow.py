@@ -72,7 +72,7 @@ class Follower:
             stated = parts.resource_in(first_line(part) or b"")
             self._resources[identity] = stated or {"service.name": self.directory.name}
         for line in read_lines(part, start):
-            self.offsets[identity] = line.offset + len(line.text) + 1
+            self.offsets[identity] = line.end
             yield Followed(line, identity)
             if not part.compressed and self.offsets[identity] >= size:
                 return

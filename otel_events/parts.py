@@ -53,6 +53,11 @@ class Line(NamedTuple):
     text: bytes
 
     @property
+    def end(self) -> int:
+        """Where the next line begins."""
+        return self.offset + len(self.text) + 1
+
+    @property
     def where(self) -> str:
         return f"{self.part.path} at byte {self.offset}"
 

@@ -154,7 +154,7 @@ class Sender:
                 part = followed.part
                 groups.append((self._resource(part, after), []))
             item = self._item(followed, after)
-            after.offsets[part] = followed.line.offset + len(followed.line.text) + 1
+            after.offsets[part] = followed.line.end
             if item is not None:
                 groups[-1][1].append(item)
                 items, size = items + 1, size + len(item)

@@ -77,5 +77,5 @@ def _added(run: Path, offsets: dict[str, int]) -> Iterator[Found]:
 
 def _new_lines(part: Part, offsets: dict[str, int]) -> Iterator[Line]:
     for line in lines(part, offsets.get(part.name, 0)):
-        offsets[part.name] = line.offset + len(line.text) + 1
+        offsets[part.name] = line.end
         yield line
