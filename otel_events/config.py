@@ -55,10 +55,15 @@ def targets(otlp: str | bool | None = None, environ: Environ = os.environ) -> li
     """Where to ship: to `otlp` (a base URL, or True for the environment's or the default one), else to what the
     environment names, else nowhere. Raises UnsupportedTransport.
     """
-    if otlp is False or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if otlp is False or disabled(environ):
         return []
     found = [_target(signal, otlp or None, environ) for signal in SIGNALS]
     return [target for target in found if target is not None]
+
+
+def disabled(environ: Environ = os.environ) -> bool:
+    """Whether OTEL_SDK_DISABLED switches all shipping off."""
+    return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
 def environ_of(chosen: Iterable[Target]) -> dict[str, str]:

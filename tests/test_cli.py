@@ -330,6 +330,11 @@ def test_ship_exits_1_where_something_is_left_and_2_without_an_endpoint(economy,
     assert otel_events("ship", "--endpoint", "grpc://localhost:4317")[0] in (2, 3)
 
 
+def test_ship_says_so_where_the_environment_switches_shipping_off(economy):
+    code, _, err = otel_events("ship", "--endpoint", "http://localhost:4318", OTEL_SDK_DISABLED="true")
+    assert (code, "OTEL_SDK_DISABLED: expected it unset or false" in err) == (2, True)
+
+
 def test_serve_announces_its_address_answers_and_ends_with_ctrl_c(economy):
     server = subprocess.Popen([*PROGRAM, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
     try:

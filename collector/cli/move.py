@@ -129,6 +129,8 @@ def ship(
     directory = locate(directory, run)
     targets = config.targets(endpoint)
     if not targets:
+        if config.disabled():
+            raise InvalidParameter("OTEL_SDK_DISABLED", "it unset or false: it switches shipping off", "true")
         raise InvalidParameter("--endpoint", "an OTLP endpoint, here or in OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     stats = shipped(directory, targets, follow=follow, say=note)
     if json:
