@@ -53,13 +53,14 @@ def runs(directory: Path) -> list[RunSummary]:
 def find(run: Path, criteria: EventFilter | None = None) -> Page:
     """The page of events that a filter selects, in order."""
     criteria = criteria or EventFilter()
+    page = range(criteria.offset, criteria.offset + criteria.limit)
     events, total, skipped = list[Found](), 0, Skipped()
     for line, event in scan(run, skipped):
         if criteria.matches(event):
-            if criteria.offset <= total < criteria.offset + criteria.limit:
+            if total in page:
                 events.append(Found(line, event))
             total += 1
-    return Page(events, total, criteria.offset + criteria.limit < total, skipped)
+    return Page(events, total, page.stop < total, skipped)
 
 
 def get(run: Path, event_id: str) -> Found:
@@ -114,6 +115,7 @@ def path(run: Path, one: str, other: str) -> list[Node]:
 def timeline(run: Path, criteria: EventFilter | None = None) -> Timeline:
     """Point events and scopes in the order in which they began. The filter looks at what began them."""
     criteria = criteria or EventFilter()
+    page = range(criteria.offset, criteria.offset + criteria.limit)
     entries, total = list[Entry](), 0
     depths: dict[str, int] = {}  # of the scopes that are open
     places: dict[str, int] = {}  # of those that are in the answer
@@ -129,12 +131,12 @@ def timeline(run: Path, criteria: EventFilter | None = None) -> Timeline:
         if event.opens and span:
             depths[span] = depth
         if criteria.matches(event):
-            if criteria.offset <= total < criteria.offset + criteria.limit:
+            if total in page:
                 if event.opens and span:
                     places[span] = len(entries)
                 entries.append(Entry(Found(line, event), None, depth))
             total += 1
-    return Timeline(entries, total, criteria.offset + criteria.limit < total)
+    return Timeline(entries, total, page.stop < total)
 
 
 def stats(run: Path) -> Statistics:
