@@ -381,6 +381,11 @@ def test_doctor_is_content_with_a_whole_run_and_exits_1_on_damage(economy):
     assert "1 lines are no events: `otel-events doctor" in otel_events("events")[2]
 
 
+def _umask():
+    os.umask(mask := os.umask(0))
+    return mask
+
+
 def test_export_writes_to_stdout_or_as_a_whole_to_a_file(economy, tmp_path):
     log = (economy / "economy-1" / "events.jsonl").read_text()
     target = tmp_path / "run.jsonl"
@@ -389,7 +394,10 @@ def test_export_writes_to_stdout_or_as_a_whole_to_a_file(economy, tmp_path):
     assert otel_events("export", "economy-1", "--output", target)[::2] == (0, f"{target}\n")
     assert target.read_text() == log
     assert answered("export", "--format", "csv", "--type", "STATE").count("\n") == 2
-    assert otel_events("export", "--output", tmp_path / "no" / "such" / "file")[0] == 3
+    assert os.stat(target).st_mode & 0o777 == 0o666 & ~_umask()
+    absent = tmp_path / "no" / "such" / "file"
+    code, _, err = otel_events("export", "--output", absent)
+    assert (code, err.startswith(f"otel-events: {absent}: ")) == (3, True)
     assert otel_events("export", "--format", "pdf")[0] == 2
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

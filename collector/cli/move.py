@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -151,12 +150,14 @@ def _zone(name: str) -> ZoneInfo | None:
 
 def _write(output: Path, pieces: Iterator[bytes]) -> None:
     """Write the file as a whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # with the permissions of any new file, which a temporary one has not
             file.writelines(pieces)
         os.replace(temporary, output)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(output)  # what the user has named
         raise
     print(output, file=sys.stderr)
