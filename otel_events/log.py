@@ -99,34 +99,14 @@ class Log:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             found = parts.parts_of(self.directory)
-            held = False
-            for part in found:
-                if part.compressed or not lock.available():
-                    continue
-                try:
-                    fd = _lock(part.path)
-                except BlockingIOError:
-                    held = True
-                    continue
-                except (FileNotFoundError, PermissionError):  # just gone, or somebody else's: not for us
-                    continue
-                cut = _cut(fd, part.path)
-                if cut is not None:
-                    self._torn.append(cut)
-                last_id = self._suitable(fd, part, ns)
-                if last_id is not None and self._fd < 0:
-                    self._own(fd, part.path, ns)
-                    taken = last_id
-                else:
-                    os.close(fd)
+            last_id, held = self._go_on(found, ns)
             if self._fd < 0:
-                raced = self._begin(ns)
-                taken, held = 0, held or raced
+                held = self._begin(ns) or held
         except OSError as error:
             self._failed(error, ns)
             return None
         torn, self._torn = self._torn, []
-        return Taken(bool(found) or self._path.name != parts.FIRST_PART, held, taken, torn)
+        return Taken(bool(found) or self._path.name != parts.FIRST_PART, held, last_id, torn)
 
     def append(self, line: bytes, ns: int) -> bool:
         """Write one line that ends with `"v":1}\\n`; `ns` is the wall clock. False when it is lost: see `failure`."""
@@ -178,6 +158,33 @@ class Log:
     def release(self) -> None:
         """Let the part go, for others to take."""
         self.forget()
+
+    def _go_on(self, found: list[parts.Part], ns: int) -> tuple[int, bool]:
+        """Cut what is torn of the parts that nobody holds, and own the first of them that is for us, if there is one.
+
+        Its last id (0 if it is empty or there is none), and whether others hold a part.
+        """
+        last_id, held = 0, False
+        for part in found:
+            if part.compressed or not lock.available():
+                continue
+            try:
+                fd = _lock(part.path)
+            except BlockingIOError:
+                held = True
+                continue
+            except (FileNotFoundError, PermissionError):  # just gone, or somebody else's: not for us
+                continue
+            cut = _cut(fd, part.path)
+            if cut is not None:
+                self._torn.append(cut)
+            last = self._suitable(fd, part, ns)
+            if last is not None and self._fd < 0:
+                self._own(fd, part.path, ns)
+                last_id = last
+            else:
+                os.close(fd)
+        return last_id, held
 
     def _begin(self, ns: int) -> bool:
         """Create a part; whether another process created one at the same moment."""
