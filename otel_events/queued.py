@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections import deque
 from dataclasses import dataclass
-from multiprocessing.util import Finalize
 from typing import Literal
 
 from otel_events.errors import InvalidParameter
@@ -84,6 +83,8 @@ class QueuedLog:
     def _begin(self) -> None:
         self._thread = threading.Thread(target=self._run, name="otel-events-log", daemon=True)
         self._thread.start()
+        from multiprocessing.util import Finalize  # a tenth of the time that importing this package takes
+
         Finalize(self, _finish, (weakref.ref(self),), exitpriority=0)  # its workers end without what `atexit` knows
 
     def _has_room(self) -> bool:

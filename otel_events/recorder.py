@@ -241,7 +241,7 @@ class Recorder(Recording):
         sim_time: object = None, **details: Any,
     ) -> Scope:  # fmt: skip
         """A turn of the simulation; everything inside has its number."""
-        check_turn(number, "turn")
+        number = check_turn(number, "turn")
         return Scope(
             self, TURN, description=description, details=details, caused_by=caused_by, turn_number=number,
             session_id=session_id, sim_time=sim_time,

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import atexit
+import operator
 import os
 import re
 import threading
@@ -32,7 +33,7 @@ from otel_events.handle import Handle, Suppressed
 from otel_events.joining import VARIABLE, Joining
 from otel_events.log import Log, Syncer
 from otel_events.naming import text_of
-from otel_events.scope import RUN, TURN, Scope
+from otel_events.scope import RUN, TURN, Scope, is_control_flow
 from otel_events.scope_lines import write_closing, write_opening
 from otel_events.settings import Settings
 from otel_events.stats import Stats
@@ -90,7 +91,7 @@ class Recording:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._span_token is not None:
             otel_context.detach(self._span_token)
-        self.close(error)
+        self.close(None if is_control_flow(error) else error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -267,7 +268,7 @@ class Recording:
         if frame is None or frame.owner is not self or self._closed:
             frame = self._frame()
         if turn_number is not None:
-            check_turn(turn_number, name)
+            turn_number = check_turn(turn_number, name)
         if caused_by is None:
             causes = frame.causes
         elif type(caused_by) is Handle:
@@ -347,10 +348,15 @@ def _joined(kind: type[Recording], joining: Joining, redact: Callable[[str], str
     return known
 
 
-def check_turn(number: object, where: str) -> None:
-    """Raise InvalidParameter unless it is an int ≥ 0."""
-    if type(number) is not int or not 0 <= number < 1 << 63:
+def check_turn(number: object, where: str) -> int:
+    """The int ≥ 0 that it is, numpy's included. Raises InvalidParameter."""
+    try:
+        value = -1 if isinstance(number, bool) else operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        value = -1
+    if not 0 <= value < 1 << 63:
         raise InvalidParameter(f"turn_number of {where}", "an int ≥ 0", number)
+    return value
 
 
 def _opener_of(directory: Path, *, wait: bool) -> Place | None:

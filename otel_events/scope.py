@@ -147,7 +147,7 @@ class Scope(Handle):
     ) -> None:
         deactivate(self._entered.pop())
         if not self._entered:
-            self.close(None if _is_control_flow(error) else error)
+            self.close(None if is_control_flow(error) else error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -168,7 +168,7 @@ class Scope(Handle):
         try:
             yield self
         except BaseException as error:
-            self.close(None if _is_control_flow(error) else error)
+            self.close(None if is_control_flow(error) else error)
             raise
         self.close()
 
@@ -206,9 +206,9 @@ def deactivate(entered: Entered | None) -> None:
         context.leave(entered)
 
 
-def _is_control_flow(error: BaseException | None) -> bool:
-    """A generator that is closed early has not failed."""
-    return isinstance(error, GeneratorExit)
+def is_control_flow(error: object) -> bool:
+    """Whether what ends a scope is no failure: a generator that is closed early, a program that exits with 0."""
+    return isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code in (None, 0))
 
 
 def _drive(scope: Scope, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

@@ -294,7 +294,7 @@ def _event(
 ) -> ReadyEvent:  # fmt: skip
     if not isinstance(simulation_id, str) or not simulation_id:
         raise InvalidParameter(f"simulation_id of {name}", "the id of a run", simulation_id)
-    check_turn(turn_number, name)
+    turn_number = check_turn(turn_number, name)
     return ReadyEvent(
         event_id="",
         timestamp=timestamp.to_text(time.time_ns()),

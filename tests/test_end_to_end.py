@@ -10,12 +10,14 @@ import time
 import weakref
 from pathlib import Path
 
+import numpy as np
 import orjson
+import pytest
 from typer.testing import CliRunner
 
 from collector import Run
 from collector.cli import app
-from otel_events import Recorder
+from otel_events import InvalidParameter, Recorder
 from otel_events.parts import parts_of, read_lines
 from tests.receiver import Receiver
 
@@ -121,3 +123,22 @@ def test_a_closed_scope_is_remembered_as_a_cause_without_what_it_said(tmp_path: 
 
         assert watched() is None
         assert recorder.action("alice", "answer", caused_by=call.event_id).causes == (call.event_id,)
+
+
+@pytest.mark.parametrize(("code", "failed"), [(None, False), (0, False), (3, True), ("no", True)])
+def test_a_program_that_exits_with_success_inside_a_run_has_not_failed(tmp_path: Path, code: object, failed: bool):
+    recorder = Recorder(tmp_path, simulation_id="ends", otlp=False)
+    with pytest.raises(SystemExit), recorder, recorder.turn(1):
+        sys.exit(code)
+
+    closing = [event for event in Run(recorder.directory).find() if event.closes]
+    assert [(event.name, event.error is not None) for event in closing] == [("turn", failed), ("run", failed)]
+
+
+def test_turn_numbers_may_come_from_numpy(tmp_path: Path):
+    with Recorder(tmp_path, simulation_id="np", otlp=False) as recorder, recorder.turn(np.int64(3)):
+        recorder.action("alice", "wave", turn_number=np.uint8(4))
+        with pytest.raises(InvalidParameter, match="an int ≥ 0"):
+            recorder.turn(True)
+
+    assert [event.turn_number for event in Run(recorder.directory).find()] == [0, 3, 4, 3, 0]

@@ -8,6 +8,7 @@ import signal
 import threading
 import weakref
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 from victims import a_recorder, in_child, named, whole_events
@@ -16,6 +17,23 @@ from otel_events import Queue, Recorder
 from otel_events.parts import parts_of
 
 EVENTS = 20_000
+
+
+@contextmanager
+def ticking(handler, seconds):
+    """Call `handler` so long after it has returned, so that on a slow machine handlers do not pile up."""
+
+    def tick(*_):
+        handler()
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # first, since a handler sets the timer anew
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def forked(test):
@@ -48,13 +66,8 @@ def test_an_emit_in_a_signal_handler_is_written_right_after_the_interrupted_one(
             handles.append(recorder.action("timer", "tock", caused_by=cause))
 
         recorder.flush()
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-        try:
+        with ticking(handler, 0.0002):
             mine = [recorder.action("alice", "transfer") for _ in range(EVENTS)]
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
     assert len(handles) > 20
     assert all(handle.recorded for handle in [*mine, *handles])
     events = {event.event_id: event for event in whole_events(tmp_path / "run")}
@@ -93,15 +106,10 @@ def test_scopes_in_a_signal_handler_nest_like_others(tmp_path):
                 recorder.action("timer", "inside", caused_by=scope)
 
         recorder.flush()
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-        try:
+        with ticking(handler, 0.0005):
             for _ in range(EVENTS // 4):
                 with recorder.step("alice"):
                     recorder.action("alice", "transfer")
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
     scopes = {event.span_id: event for event in named(tmp_path / "run", "tick") if event.opens}
     assert len(scopes) > 5
     for event in named(tmp_path / "run", "action.inside"):
