@@ -39,6 +39,7 @@ from otel_events import ids
 from otel_events.errors import AmbiguousEvent, EventNotFound, RunNotFound
 from otel_events.event import Event
 from otel_events.filters import EventFilter, is_named
+from otel_events.handle import from_text
 from otel_events.parts import id_in
 
 SHORTEST_ENDING: Final = 6
@@ -72,13 +73,13 @@ def get(run: Path, event_id: str) -> Found:
 
 
 def resolve(run: Path, text: str) -> str:
-    """The id of the event that a person means by `text`, tried in this order: an id; a trace or span id (32 or 16 hex
-    digits), which means the event that opened it; a name or what follows a dot in it, which means the newest event of
-    that name; the ending of an id, in either case of letters.
+    """The id of the event that a person means by `text`, tried in this order: an id or a `ref`; a trace or span id (32
+    or 16 hex digits), which means the event that opened it; a name or what follows a dot in it, which means the newest
+    event of that name; the ending of an id, in either case of letters.
 
     Raises EventNotFound, and AmbiguousEvent for an ending that several ids share."""
-    direct = {text, ids.event_of_trace(text)} if re.fullmatch("[0-9a-fA-F]{32}", text) else {text}
-    for event_id in fetch_sorted(run, direct):
+    written = {text, *(handle.event_id for handle in from_text(text))}
+    for event_id in fetch_sorted(run, written | {known for one in written if (known := ids.parse(one))}):
         return event_id
     return _searched(run, text)
 

@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # nor does this
 from opentelemetry import context
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
@@ -58,8 +59,9 @@ class Delivery:
                 (target.client_certificate, target.client_key) if target.client_key else target.client_certificate
             )
         self._session.headers.update({"Content-Type": _PROTOBUF, "User-Agent": f"otel-events/{VERSION}"})
-        if target.compression != "none":
-            self._session.headers["Content-Encoding"] = target.compression
+        self._compression = Compression(target.compression)
+        if self._compression is not Compression.NoCompression:
+            self._session.headers["Content-Encoding"] = self._compression.value
         self._session.headers.update(target.headers)
 
     def post(self, body: bytes, timeout_s: float | None = None) -> Answer:
@@ -82,9 +84,9 @@ class Delivery:
         self._session.close()
 
     def _compressed(self, body: bytes) -> bytes:
-        if self._target.compression == "gzip":
+        if self._compression is Compression.Gzip:
             return gzip.compress(body, compresslevel=1, mtime=0)
-        return zlib.compress(body) if self._target.compression == "deflate" else body
+        return zlib.compress(body) if self._compression is Compression.Deflate else body
 
     def _answer(self, response: requests.Response) -> Answer:
         status = response.status_code

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 
 import pytest
 from hypothesis import given
 from strategies import as_networkx, event, histories, numbered, scope, write
+from ulid import ULID
 
 from collector import EventFilter, EventService, Run, queries
 from otel_events import Recorder, codec, ids
 from otel_events.codec import decode, encode_event
 from otel_events.errors import AmbiguousEvent, EventNotFound, InvalidParameter, RunNotFound
+from otel_events.testing import recording
 
 
 @pytest.fixture
@@ -369,3 +372,18 @@ def test_the_service_tells_of_a_simulation_that_is_not_there(run):
 def test_reading_loads_no_web_framework():
     code = "import sys, collector; print(*{'fastapi', 'pydantic', 'numpy', 'grpc', 'requests'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "\n"
+
+
+def test_an_event_is_known_by_every_spelling_of_its_id(tmp_path: Path) -> None:
+    with recording(tmp_path) as recorder:
+        turn = recorder.turn(1).open()
+        action = recorder.action("alice", "wave")
+        recorder.flush()
+        run = recorder.directory
+
+        for handle in (turn, action):
+            assert queries.resolve(run, handle.event_id.lower()) == handle.event_id
+            assert queries.resolve(run, handle.ref) == handle.event_id
+            assert queries.resolve(run, handle.span_id) == handle.event_id
+            assert queries.resolve(run, str(ULID.from_str(handle.event_id).to_uuid())) == handle.event_id
+        assert queries.resolve(run, turn.trace_id.upper()) == turn.event_id
