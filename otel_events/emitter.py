@@ -41,6 +41,15 @@ class Clock(Protocol):
     def monotonic_ns(self) -> int: ...
 
 
+class Made:
+    """The time of an event that was made before it is recorded, and its id; 0 as long as nobody has asked for one."""
+
+    __slots__ = ("ns", "value")
+
+    def __init__(self, ns: int, value: int) -> None:
+        self.ns, self.value = ns, value
+
+
 class Emitter:
     """Writes the lines of one recorder in one process. Thread-safe, fork-safe, re-entrant."""
 
@@ -62,6 +71,7 @@ class Emitter:
         self._torn: list[Torn] = []
         self._lost_told = self._dropped_told = 0
         self._warned_ns: dict[str, int] = {}
+        self._made: Made | None = None
         self._reset_lock()
 
     def _reset_lock(self) -> None:
@@ -141,7 +151,10 @@ class Emitter:
         if trace.spans >= MAX_TRACE_SPANS:
             self.continue_if_full(frame, now)
             trace = place.trace
-        value = self.ids.next(now // 1_000_000)
+        if self._made is None:
+            value = self.ids.next(now // 1_000_000)
+        else:
+            now, value = self.draw(now)
         event_id, span_id = ids.texts(value)
         handle.event_id = event_id
         handle.trace_id = trace_id = trace.trace_id
@@ -184,6 +197,26 @@ class Emitter:
                 break
         line["v"] = SCHEMA_VERSION
         self.append(handle, line, now)
+
+    def draw(self, now: int, *, opens_trace: bool = False) -> tuple[int, int]:
+        """Time and id of the line that is being written: of now, or of the event that was made before."""
+        made, self._made = self._made, None
+        if made is not None and made.value:
+            return made.ns, made.value
+        now = now if made is None else made.ns
+        value = (self.ids.next_trace if opens_trace else self.ids.next)(now // 1_000_000)
+        if made is not None:
+            made.value = value
+        return now, value
+
+    def record_made(self, made: Made, write: Callable[[], Handle]) -> Handle:
+        """Call `write`, which records one event; its line gets the time and the id of `made`."""
+        with self._lock:
+            self._made = made
+            try:
+                return write()
+            finally:
+                self._made = None
 
     def links_to(self, causes: Iterable[Handle], trace_id: str) -> dict[str, str | None]:
         """The causes whose span context does not follow from a line of this trace."""

@@ -14,11 +14,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 from otel_events import ids, timestamp
-from otel_events.emitter import Clock
+from otel_events.emitter import Made
 from otel_events.errors import InvalidParameter
 from otel_events.event import Event
 from otel_events.handle import Handle, Suppressed
@@ -66,8 +65,8 @@ class ReadyRecorder(Recorder):
 
     log_type = SortingLog
 
-    def __init__(self, dir: str | os.PathLike[str], *, clock: Clock = time, **settings: Any) -> None:
-        super().__init__(dir, clock=_ReadyClock(clock), ids=IDS, **settings)
+    def __init__(self, dir: str | os.PathLike[str], **settings: Any) -> None:
+        super().__init__(dir, ids=IDS, **settings)
 
     @property
     def closed(self) -> bool:
@@ -77,19 +76,15 @@ class ReadyRecorder(Recorder):
         """Open the run now and not with its first event."""
         self._frame()
 
-    def record(self, event: Event, write: Callable[[], Handle], *, opens_turn: bool = False) -> Handle:
+    def record(self, event: Event, write: Callable[[], Handle]) -> Handle:
         """Call `write`, which records one line, so that the line gets the event's id and time."""
         self._frame()  # the run's own line gets neither
         first = isinstance(event, ReadyEvent) and event.claim()
         known = event.drawn_id if isinstance(event, ReadyEvent) else event.event_id
-        ready = _Ready(known if first else "", _ns(event), opens_turn and self._settings.trace == "scope")
-        token = _ready.set(ready)
-        try:
-            handle = write()
-        finally:
-            _ready.reset(token)
+        made = Made(_ns(event), ids.value(known) if first and known else 0)
+        handle = self._emitter.record_made(made, write)
         if isinstance(event, ReadyEvent) and first:
-            event.settle(ready.event_id, handle)
+            event.settle(ids.text(made.value) if made.value else "", handle)
         if first or not isinstance(event, ReadyEvent):
             self._name(known, handle, event)
         return handle
@@ -109,23 +104,8 @@ class ReadyRecorder(Recorder):
             causes.remember(known, handle)
 
 
-class _Ready:
-    """What the line that is being recorded in this context gets: an id (empty for a fresh one) and a time.
-
-    Another line may come before it, such as `trace.continued`; it is told apart by whether it opens a trace.
-    """
-
-    __slots__ = ("event_id", "ns", "opens_trace")
-
-    def __init__(self, event_id: str, ns: int, opens_trace: bool) -> None:
-        self.event_id, self.ns, self.opens_trace = event_id, ns, opens_trace
-
-
-_ready: ContextVar[_Ready | None] = ContextVar("otel_events_ready", default=None)
-
-
-class _ReadyIds:
-    """One source for all recorders of ready-made events. A line whose event has an id already gets that one."""
+class _SharedIds:
+    """One source for all recorders of ready-made events, and for the events themselves."""
 
     def __init__(self) -> None:
         self.forget()
@@ -139,39 +119,12 @@ class _ReadyIds:
             self._source.after(value)
 
     def next(self, unix_ms: int) -> int:
-        return self._draw(unix_ms, opens_trace=False)
+        with self._lock:
+            return self._source.next(unix_ms)
 
     def next_trace(self, unix_ms: int) -> int:
-        return self._draw(unix_ms, opens_trace=True)
-
-    def _draw(self, unix_ms: int, *, opens_trace: bool) -> int:
-        ready = _ready.get()
-        if ready is None or ready.opens_trace != opens_trace:
-            return self._fresh(unix_ms, opens_trace=opens_trace)
-        _ready.set(None)  # the lines that follow, such as `log.dropped`, are not this event
-        if ready.event_id:
-            return ids.value(ready.event_id)
-        value = self._fresh(unix_ms, opens_trace=opens_trace)
-        ready.event_id = ids.text(value)
-        return value
-
-    def _fresh(self, unix_ms: int, *, opens_trace: bool) -> int:
         with self._lock:
-            return self._source.next_trace(unix_ms) if opens_trace else self._source.next(unix_ms)
-
-
-class _ReadyClock:
-    """A recorder's clock, which says of a ready-made event that it happened when it was made."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def time_ns(self) -> int:
-        ready = _ready.get()
-        return self._clock.time_ns() if ready is None else ready.ns
-
-    def monotonic_ns(self) -> int:
-        return self._clock.monotonic_ns()
+            return self._source.next_trace(unix_ms)
 
 
 def _ns(event: Event) -> int:
@@ -181,6 +134,6 @@ def _ns(event: Event) -> int:
         raise InvalidParameter(f"timestamp of {event.name}", "an ISO 8601 time", event.timestamp) from None
 
 
-IDS = _ReadyIds()
+IDS = _SharedIds()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=IDS.forget)

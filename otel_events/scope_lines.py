@@ -25,7 +25,7 @@ def write_opening(emitter: Emitter, scope: Scope, frame: Frame, causes: tuple[Ha
     outer, place = frame.place, scope.place
     if not own_trace:
         emitter.continue_if_full(frame, now)
-    value = (emitter.ids.next_trace if own_trace else emitter.ids.next)(now // 1_000_000)
+    now, value = emitter.draw(now, opens_trace=own_trace)
     trace = emitter.new_trace(value) if own_trace else outer.trace
     trace.spans += 1
     scope.event_id, scope.span_id = ids.texts(value)
@@ -102,7 +102,7 @@ def write_closing(emitter: Emitter, scope: Scope, error: dict[str, Any] | None) 
     now = emitter.clock.time_ns()
     if not emitter.log.has_part:
         emitter.take(now)
-    value = emitter.ids.next(now // 1_000_000)
+    now, value = emitter.draw(now)
     if not scope.line:
         _adopt(emitter, scope, value, now)
     handle = Handle()

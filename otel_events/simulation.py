@@ -168,7 +168,7 @@ class EventWriter:
         if kind == "turn_start":
             self._close_turn()
             self._turn = self._turn_of(event)
-            return self.recorder.record(event, self._turn.open, opens_turn=True)
+            return self.recorder.record(event, self._turn.open)
         turn = self._turn
         ends = kind == "turn_end" and turn is not None and turn.turn_number == event.turn_number
         if ends and turn is not None and turn.pid == os.getpid() and not event.caused_by:
