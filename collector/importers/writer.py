@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from otel_events import lock, parts
-from otel_events.codec import decode, encode_event
-from otel_events.errors import CorruptLine, ImportConflict
+from otel_events.codec import encode_event
+from otel_events.errors import ImportConflict
 from otel_events.event import Event
 
 
@@ -44,7 +44,7 @@ def _extend(directory: Path, events: Sequence[Event]) -> int:
     """Append what the run does not have yet, if what it has is where these events begin."""
     part = parts.parts_of(directory)[0]
     first = parts.first_line(part)
-    lines = _lines(events, _resource_of(first) if first is not None else {})
+    lines = _lines(events, parts.resource_in(first or b"") or {})
     kept = b"".join(line.text + b"\n" for line in parts.read_lines(part))
     if lines == kept and (part.compressed or part.path.stat().st_size == len(lines)):
         return 0
@@ -65,13 +65,6 @@ def _extend(directory: Path, events: Sequence[Event]) -> int:
 def _lines(events: Sequence[Event], resource: dict[str, object]) -> bytes:
     first = replace(events[0], resource=resource)
     return b"".join(encode_event(event) for event in (first, *events[1:]))
-
-
-def _resource_of(first: bytes) -> dict[str, object]:
-    try:
-        return decode(first).resource or {}
-    except CorruptLine:
-        return {}
 
 
 def _write(path: Path, data: bytes) -> None:
