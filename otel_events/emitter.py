@@ -71,11 +71,12 @@ class Emitter:
         self._torn: list[Torn] = []
         self._lost_told = self._dropped_told = 0
         self._warned_ns: dict[str, int] = {}
-        self._made: Made | None = None
         self._reset_lock()
 
     def _reset_lock(self) -> None:
+        """The lock and what it guards: in a forked child, no other thread is in the middle of anything."""
         self._lock = threading.RLock()
+        self._made: Made | None = None
         self._writing = False
         self._deferred: list[Callable[[], object]] = []
 

@@ -28,6 +28,7 @@ from collector.api import create_app
 from collector.doctor import examine
 from otel_events import Event, InvalidParameter, Recorder, RecorderClosed, ids, queued, simulation
 from otel_events.codec import decode, encode_event
+from otel_events.emitter import Made
 from otel_events.late import MAX_LATE_PARTS, SortingLog
 from otel_events.log import Log
 from otel_events.parts import parts_of, read_lines
@@ -991,3 +992,15 @@ def test_other_files_in_the_directory_of_a_simulation_are_left_alone(tmp_path: P
         writer.emit(decision())
     assert kept.read_text() == "{}"
     assert EventService(tmp_path).list_simulations()[0]["event_count"] == 3
+
+
+def test_a_fork_in_the_middle_of_recording_a_ready_made_event_gives_the_child_none_of_it(tmp_path: Path):
+    """The thread that was about to write it exists in the parent only."""
+    with Recorder(tmp_path, simulation_id=SIM, otlp=False) as recorder:
+        recorder._emitter._made = Made(1, ids.value("01K6RFJ1A2B3C4D5E6F7G8H9J0"))
+
+        recorder._emitter.after_fork()
+        recorded = recorder.action("alice", "wave")
+
+    assert recorded.recorded
+    assert recorded.event_id != "01K6RFJ1A2B3C4D5E6F7G8H9J0"
