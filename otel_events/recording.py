@@ -57,8 +57,9 @@ class Recording:
         self.simulation_id, self.name = settings.directory.name, settings.name
         self._level = LEVELS[settings.verbosity]
         self._clock = settings.clock
-        self._run = None if joining else Scope(self, RUN)
-        self._base = joining.frame(self) if joining else Scope(self, RUN).frame
+        run = Scope(self, RUN)
+        self._run = None if joining else run
+        self._base = joining.frame(self) if joining else run.frame
         log = self.log_type(self.directory, config.resource(self.name, self.simulation_id), settings.rotate)
         self._emitter = Emitter(
             self.simulation_id,
@@ -209,8 +210,9 @@ class Recording:
             self._run = None
             self._base.place.fill(opener.event_id, opener.trace, opener.span_id)
             return
-        scope = self._run = Scope(self, RUN, details=self._opening_details(resumed=existed))
-        scope.place, scope.frame, scope.state = self._base.place, self._base, "open"
+        scope = self._run
+        assert scope is not None  # who joins by text or fork has its place already
+        scope.details, scope.state, scope.pid = self._opening_details(resumed=existed), "open", os.getpid()
         foreign = context.foreign_span() or _traceparent()
         if foreign is not None:
             scope.foreign = {foreign: foreign}
